@@ -1,0 +1,237 @@
+/* SPDX-License-Identifier: MIT */
+#include "core/queue.h"
+
+#include <errno.h>
+#include <sys/syscall.h>
+
+#include "core/mm.h"
+
+/* ---- the queue ---- */
+
+static void raise_floor(struct uhmm_mm *mm)
+{
+	uint64_t seq = core_new_seq(mm), old;
+
+	do {
+		old = a64_load_relaxed(&mm->floor);
+	} while (old < seq && !a64_cas_full(&mm->floor, old, seq));
+}
+
+static struct core_queue_entry *take_entry(struct core_queue *q)
+{
+	for (uint32_t i = 0; i < QUEUE_ENTRIES; i++)
+		if (a32_cas_full(&q->entry[i].state, QUEUE_FREE, QUEUE_FILLING))
+			return &q->entry[i];
+	return NULL;
+}
+
+struct core_queue_entry *core_queue_push(struct uhmm_mm *mm, uintptr_t start, uintptr_t end)
+{
+	struct core_queue_entry *entry = take_entry(&mm->queue);
+
+	if (entry) {
+		a64_store_relaxed(&entry->start, start);
+		a64_store_relaxed(&entry->end, end);
+		aptr_store_relaxed(&entry->thread, core_thread());
+		a32_store_release(&entry->state, QUEUE_OPEN);
+	} else {
+		a32_fetch_add_full(&mm->queue.overflow_open, 1);
+	}
+	/* Queued before the floor: a reader that sees the new floor finds its range queued (or drained). The same order as
+	 * `active` and `seq`, and for the same reason. */
+	a32_fetch_add_full(&mm->queued, 1);
+	raise_floor(mm);
+	core_stat_add(mm, CORE_STAT_DEFERRED, 1);
+	return entry;
+}
+
+static void drained(struct uhmm_mm *mm, uint32_t count)
+{
+	a32_fetch_sub_full(&mm->queued, count);
+	a32_fetch_add_full(&mm->drains, 1);
+	sync_wake32(&mm->drains);
+}
+
+void core_queue_ended(struct uhmm_mm *mm, struct core_queue_entry *entry, bool changed)
+{
+	if (!entry) {
+		/* Which part of the overflow did not change is not known any more: all of it did. */
+		a32_fetch_add_full(&mm->queue.overflow_ended, 1);
+		a32_fetch_sub_full(&mm->queue.overflow_open, 1);
+	} else if (changed) {
+		a32_store_release(&entry->state, QUEUE_ENDED);
+	} else {
+		a32_store_release(&entry->state, QUEUE_FREE);
+		drained(mm, 1);
+		return;
+	}
+	core_service_wake();
+}
+
+static bool entry_counts(const struct core_queue_entry *e, const void *thread)
+{
+	uint32_t state = a32_load_acquire(&e->state);
+
+	return state == QUEUE_OPEN ? !thread || aptr_load_relaxed(&e->thread) == thread : state == QUEUE_ENDED && !thread;
+}
+
+bool core_queue_overlaps(struct uhmm_mm *mm, uintptr_t start, uintptr_t end, const void *thread)
+{
+	struct core_queue *q = &mm->queue;
+
+	if (!thread && (a32_load_acquire(&q->overflow_open) || a32_load_acquire(&q->overflow_ended)))
+		return true;
+	for (uint32_t i = 0; i < QUEUE_ENTRIES; i++)
+		if (entry_counts(&q->entry[i], thread) &&
+		    core_overlaps(a64_load_relaxed(&q->entry[i].start), a64_load_relaxed(&q->entry[i].end), start, end))
+			return true;
+	return false;
+}
+
+void core_queue_reset(struct core_queue *q)
+{
+	for (uint32_t i = 0; i < QUEUE_ENTRIES; i++)
+		a32_store_relaxed(&q->entry[i].state, QUEUE_FREE);
+	a32_store_relaxed(&q->overflow_open, 0);
+	a32_store_relaxed(&q->overflow_ended, 0);
+}
+
+/* ---- draining ---- */
+
+/* The change lies between the two in time; what counts is that the tear-down comes after it and before readers go on. */
+static void replay(struct uhmm_mm *mm, uintptr_t start, uintptr_t end)
+{
+	struct uhmm_event event = {.start = start, .end = end, .kind = UHMM_EVENT_UNMAP};
+	struct uhmm_invalidation inv;
+
+	if (uhmm_invalidate_start(mm, &inv, &event) == 0)
+		uhmm_invalidate_end(&inv);
+}
+
+/* True if something was drained. */
+static bool drain(struct uhmm_mm *mm)
+{
+	struct core_queue *q = &mm->queue;
+	uint32_t ended = a32_load_acquire(&q->overflow_ended);
+	bool any = ended != 0;
+
+	for (uint32_t i = 0; i < QUEUE_ENTRIES; i++) {
+		struct core_queue_entry *e = &q->entry[i];
+
+		if (a32_load_acquire(&e->state) != QUEUE_ENDED)
+			continue;
+		replay(mm, a64_load_relaxed(&e->start), a64_load_relaxed(&e->end));
+		a32_store_release(&e->state, QUEUE_FREE);
+		drained(mm, 1);
+		any = true;
+	}
+	if (ended) {
+		replay(mm, 0, MM_ADDR_END);
+		a32_fetch_sub_full(&q->overflow_ended, ended);
+		drained(mm, ended);
+	}
+	return any;
+}
+
+/* ---- the service thread: one for the process ---- */
+
+enum { SERVICE_NONE, SERVICE_STARTING, SERVICE_RUNNING };
+
+static struct uhmm_a32 service_state;
+static struct uhmm_a32 service_tid;
+static struct uhmm_a32 service_calls; /* bumped by every wake */
+static struct uhmm_a32 service_rounds; /* twice the rounds completed; odd: one is running */
+
+void core_service_wake(void)
+{
+	a32_fetch_add_full(&service_calls, 1);
+	sync_wake32(&service_calls);
+}
+
+static bool word_differs(uint32_t word, const void *was)
+{
+	return word != *(const uint32_t *)was;
+}
+
+static void service_main(void *arg)
+{
+	(void)arg;
+	a32_store_release(&service_tid, (uint32_t)port_syscall(SYS_gettid, 0, 0, 0, 0, 0, 0));
+	sync_wake32(&service_tid);
+	for (;;) {
+		uint32_t seen = a32_load_acquire(&service_calls);
+		bool any = false;
+
+		a32_fetch_add_full(&service_rounds, 1);
+		if (core_lines_wanted())
+			core_lines_add();
+		for (uint32_t i = 0; i < CORE_MMS; i++) {
+			struct uhmm_mm *mm = core_mm_at(i);
+
+			any |= mm && a32_load_acquire(&mm->queued) && drain(mm);
+		}
+		a32_fetch_add_full(&service_rounds, 1);
+		sync_wake32(&service_rounds);
+		if (!any)
+			sync_await32(&service_calls, word_differs, &seen, SYNC_FOREVER);
+	}
+}
+
+static bool is_set(uint32_t word, const void *arg)
+{
+	(void)arg;
+	return word != 0;
+}
+
+uint32_t core_service_thread(void)
+{
+	sync_await32(&service_tid, is_set, NULL, SYNC_FOREVER);
+	return a32_load_relaxed(&service_tid);
+}
+
+static bool is_running(uint32_t state, const void *arg)
+{
+	(void)arg;
+	return state != SERVICE_STARTING;
+}
+
+int core_service_start(void)
+{
+	struct thread_service thread;
+	int err;
+
+	while (__builtin_expect(a32_load_acquire(&service_state) != SERVICE_RUNNING, 0)) {
+		if (!a32_cas_full(&service_state, SERVICE_NONE, SERVICE_STARTING)) {
+			sync_await32(&service_state, is_running, NULL, SYNC_FOREVER);
+			continue;
+		}
+		sync_heavy_barrier_setup();
+		err = core_lines_exist() ? 0 : core_lines_add();
+		if (!err)
+			err = thread_service_start(&thread, service_main, NULL, "uhmm-core");
+		a32_store_release(&service_state, err ? SERVICE_NONE : SERVICE_RUNNING);
+		sync_wake32(&service_state);
+		if (err)
+			return -ENOMEM;
+	}
+	return 0;
+}
+
+/* The address space is about to go: wait until neither the service thread nor a fork in another thread can be looking at it. */
+void core_service_quiesce(struct uhmm_mm *mm)
+{
+	uint32_t round;
+
+	core_mm_delist(mm);
+	round = a32_load_acquire(&service_rounds);
+	if (round & 1)
+		sync_await32(&service_rounds, word_differs, &round, SYNC_FOREVER);
+	core_fork_forget(mm);
+}
+
+void core_service_fork_child(void)
+{
+	a32_store_relaxed(&service_state, SERVICE_NONE);
+	a32_store_relaxed(&service_tid, 0);
+	a32_store_relaxed(&service_rounds, 0);
+}
