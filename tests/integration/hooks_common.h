@@ -1,0 +1,132 @@
+/* SPDX-License-Identifier: MIT */
+/* hooks_common.h: a notifier that writes down what it is told, and system calls that no hook sees. */
+#ifndef TESTS_HOOKS_COMMON_H
+#define TESTS_HOOKS_COMMON_H
+
+#include <errno.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/syscall.h>
+#include <sys/uio.h>
+#include <unistd.h>
+
+#include <uhmm/uhmm.h>
+
+#define PAGE ((size_t)4096)
+#define SKIP 77
+
+static inline long bare_call(long number, long a, long b, long c, long d, long e, long f)
+{
+	long result;
+	register long r10 __asm__("r10") = d;
+	register long r8 __asm__("r8") = e;
+	register long r9 __asm__("r9") = f;
+
+	__asm__ volatile("syscall"
+			 : "=a"(result)
+			 : "a"(number), "D"(a), "S"(b), "d"(c), "r"(r10), "r"(r8), "r"(r9)
+			 : "rcx", "r11", "memory");
+	return result;
+}
+
+/* The byte at addr as the process would read it, or -1: not readable. Touches nothing. */
+static inline int peek(uintptr_t addr)
+{
+	unsigned char byte;
+	struct iovec local = {.iov_base = &byte, .iov_len = 1}, remote = {.iov_base = (void *)addr, .iov_len = 1};
+	long pid = bare_call(SYS_getpid, 0, 0, 0, 0, 0, 0);
+
+	return bare_call(SYS_process_vm_readv, pid, (long)&local, 1, (long)&remote, 1, 0) == 1 ? byte : -1;
+}
+
+struct watch {
+	struct uhmm_notifier n; /* first */
+	uintptr_t start;
+	atomic_int starts, drops, keeps; /* invalidate; end with changed; end without */
+	atomic_int kind;                 /* of the last invalidate */
+	atomic_int byte_at_start, byte_at_end; /* what was readable then */
+};
+
+static inline int watch_invalidate(struct uhmm_notifier *n, const struct uhmm_event *event)
+{
+	struct watch *w = (struct watch *)n;
+
+	w->starts++;
+	w->kind = (int)event->kind;
+	w->byte_at_start = peek(w->start);
+	errno = 99; /* a driver's code may; the caller must not see it */
+	return 0;
+}
+
+static inline void watch_end(struct uhmm_notifier *n, const struct uhmm_event *event, bool changed)
+{
+	struct watch *w = (struct watch *)n;
+
+	(void)event;
+	if (changed)
+		w->drops++;
+	else
+		w->keeps++;
+	w->byte_at_end = peek(w->start);
+	errno = 99;
+}
+
+static const struct uhmm_notifier_ops watch_ops = {.invalidate = watch_invalidate, .end = watch_end};
+
+static inline void watch_on(struct uhmm_mm *mm, struct watch *w, void *start, size_t len)
+{
+	int err;
+
+	memset(w, 0, sizeof(*w));
+	w->start = (uintptr_t)start;
+	err = uhmm_notifier_insert(mm, &w->n, start, len, &watch_ops);
+	if (err) {
+		printf("insert of %p+%zu: %d\n", start, len, err);
+		exit(1);
+	}
+}
+
+static inline void watch_off(struct watch *w)
+{
+	if (uhmm_notifier_remove(&w->n) != 0)
+		abort();
+}
+
+/* An address space with hooks, or exit with 77. */
+static inline struct uhmm_mm *open_hooks(void)
+{
+	struct uhmm_mm_options options = {.size = sizeof(options), .monitors = UHMM_MONITOR_HOOKS};
+	struct uhmm_mm *mm = NULL;
+	int err = uhmm_mm_open(&mm, &options);
+
+	if (err == -EOPNOTSUPP || err == -EPERM) {
+		printf("skipped: no hooks here (%d)\n", err);
+		exit(SKIP);
+	}
+	if (err) {
+		printf("uhmm_mm_open: %d\n", err);
+		exit(1);
+	}
+	return mm;
+}
+
+/* Pages of a byte, without libc. */
+static inline void *bare_map(size_t len, int byte)
+{
+	long at = bare_call(SYS_mmap, 0, (long)len, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+	if (at < 0 && at > -4096)
+		abort();
+	memset((void *)at, byte, len);
+	return (void *)at;
+}
+
+static inline void bare_unmap(void *at, size_t len)
+{
+	bare_call(SYS_munmap, (long)at, (long)len, 0, 0, 0, 0);
+}
+
+#endif
