@@ -103,11 +103,6 @@ static void end_in(struct fork_context *c, const struct uhmm_mm *mm)
 	}
 }
 
-static bool word_differs(uint32_t word, const void *was)
-{
-	return word != *(const uint32_t *)was;
-}
-
 void core_fork_forget(struct uhmm_mm *mm)
 {
 	for (uint32_t i = 0; i < FORKS_AT_ONCE; i++) {
@@ -116,7 +111,7 @@ void core_fork_forget(struct uhmm_mm *mm)
 		if (is_ours(&contexts[i]))
 			end_in(&contexts[i], mm);
 		else if (uses & 1)
-			sync_await32(&contexts[i].uses, word_differs, &uses, SYNC_FOREVER);
+			sync_await32(&contexts[i].uses, sync_differs32, &uses, SYNC_FOREVER);
 	}
 }
 

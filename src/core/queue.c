@@ -148,11 +148,6 @@ void core_service_wake(void)
 	sync_wake32(&service_calls);
 }
 
-static bool word_differs(uint32_t word, const void *was)
-{
-	return word != *(const uint32_t *)was;
-}
-
 static void service_main(void *arg)
 {
 	(void)arg;
@@ -173,7 +168,7 @@ static void service_main(void *arg)
 		a32_fetch_add_full(&service_rounds, 1);
 		sync_wake32(&service_rounds);
 		if (!any)
-			sync_await32(&service_calls, word_differs, &seen, SYNC_FOREVER);
+			sync_await32(&service_calls, sync_differs32, &seen, SYNC_FOREVER);
 	}
 }
 
@@ -225,7 +220,7 @@ void core_service_quiesce(struct uhmm_mm *mm)
 	core_mm_delist(mm);
 	round = a32_load_acquire(&service_rounds);
 	if (round & 1)
-		sync_await32(&service_rounds, word_differs, &round, SYNC_FOREVER);
+		sync_await32(&service_rounds, sync_differs32, &round, SYNC_FOREVER);
 	core_fork_forget(mm);
 }
 

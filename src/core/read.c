@@ -31,11 +31,6 @@ static bool mark_is_gone(uint32_t word, const void *arg)
 	return !(word & COUNT_WAITER);
 }
 
-static bool word_differs(uint32_t word, const void *was)
-{
-	return word != *(const uint32_t *)was;
-}
-
 struct hindrance {
 	bool dead, active, queued;
 	uint32_t drains;
@@ -70,7 +65,7 @@ static struct hindrance look(struct uhmm_mm *mm, struct uhmm_notifier *n)
 static int await_quiet(struct uhmm_mm *mm, struct uhmm_notifier *n, struct hindrance h, uint64_t deadline_ns)
 {
 	if (!h.active)
-		return sync_await32(&mm->drains, word_differs, &h.drains, deadline_ns);
+		return sync_await32(&mm->drains, sync_differs32, &h.drains, deadline_ns);
 	return sync_await32(&n->private_active, mark_is_gone, NULL, deadline_ns);
 }
 

@@ -129,11 +129,6 @@ bool hook_all_past(uint64_t epoch, const struct hook_record *but)
 	return true;
 }
 
-static bool gate_moved(uint32_t value, const void *seen)
-{
-	return value != *(const uint32_t *)seen;
-}
-
 /* After the table was changed: until every hook that may have read it before has returned. */
 static void wait_past(uint64_t epoch)
 {
@@ -146,7 +141,7 @@ static void wait_past(uint64_t epoch)
 		/* A thread cannot wait for itself: a handler that closes on top of a mapping call, which nobody may. */
 		if (hook_all_past(epoch, core_thread()->hooks[0]))
 			break;
-		sync_await32(&gate, gate_moved, &seen, SYNC_FOREVER);
+		sync_await32(&gate, sync_differs32, &seen, SYNC_FOREVER);
 	}
 	a32_fetch_sub_full(&table()->waiters, 1);
 }

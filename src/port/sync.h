@@ -35,6 +35,12 @@
 
 typedef bool (*sync_pred32)(uint32_t value, const void *arg);
 
+/* The usual predicate: the word is no longer what it was; arg points to the value seen. */
+static inline bool sync_differs32(uint32_t value, const void *seen)
+{
+	return value != *(const uint32_t *)seen;
+}
+
 int sync_await32(const struct uhmm_a32 *word, sync_pred32 pred, const void *arg, uint64_t deadline_ns);
 void sync_wake32(const struct uhmm_a32 *word);
 

@@ -22,11 +22,6 @@
 
 /* ---- progress: something that a waiter may be interested in has happened ---- */
 
-static bool differs(uint32_t value, const void *seen)
-{
-	return value != *(const uint32_t *)seen;
-}
-
 int reap_wait_progress(struct uhmm_regcache *c, uint64_t deadline_ns)
 {
 	uint32_t seen = a32_load_relaxed(&c->progress);
@@ -34,7 +29,7 @@ int reap_wait_progress(struct uhmm_regcache *c, uint64_t deadline_ns)
 
 	c->waiters++;
 	cache_unlock(c);
-	err = sync_await32(&c->progress, differs, &seen, deadline_ns);
+	err = sync_await32(&c->progress, sync_differs32, &seen, deadline_ns);
 	cache_lock(c);
 	c->waiters--;
 	return err;
