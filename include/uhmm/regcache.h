@@ -113,7 +113,8 @@ int uhmm_regcache_create(struct uhmm_mm *mm, const struct uhmm_regcache_ops *ops
  * all the same. A get inside an invalidation of the range by the same thread (in a callback, or in a signal handler's or
  * another library's bracket) also yields an uncached registration instead of waiting. When the bounds are reached, regions not
  * in use are deregistered, least recently used first ("recently" is counted in misses: of regions hit between the same two,
- * the one used less recently before goes first); one at a time, and up to 17 at a time in caches of 1024 regions and more.
+ * the one used less recently before goes first); one at a time. Caches of 1024 regions and more deregister up to 17 at a time
+ * and count in steps of 16 misses.
  *
  * May block: in reg(); while an invalidation of the range is active and while another thread registers the range, both for a
  * second at most; in dereg(), when it has to make room. Cancellation of the thread is put off meanwhile.

@@ -19,7 +19,7 @@
  */
 #include <errno.h>
 
-#include "core/mm.h"
+#include "core/fast.h"
 
 static bool event_valid(const struct uhmm_event *event)
 {
@@ -51,40 +51,6 @@ static void lock_for(struct uhmm_mm *mm, const struct uhmm_invalidation *inv)
 }
 
 /* ---- the published line ---- */
-
-/* The word of an event, or 0 if it does not fit. */
-static uint64_t slot_word(const struct uhmm_event *event)
-{
-	uint64_t page = event->start >> MM_PAGE_SHIFT;
-	uint64_t pages = ((event->end + MM_PAGE_SIZE - 1) >> MM_PAGE_SHIFT) - page;
-
-	if (page + pages > SLOT_START_MASK || pages > SLOT_PAGES_MAX)
-		return 0;
-	return SLOT_PRESENT | pages << SLOT_START_BITS | page;
-}
-
-/* The word where inv is published now, or NULL: it has to be linked. */
-static struct uhmm_a64 *publish(struct uhmm_mm *mm, struct uhmm_invalidation *inv)
-{
-	uint64_t word = slot_word(&inv->private_event);
-	struct core_slot *slot;
-	struct uhmm_a64 *range;
-
-	if (mm->place >= CORE_FAST_MMS || !word)
-		return NULL;
-	slot = core_slot(core_thread());
-	if (!slot)
-		return NULL;
-	range = &slot->range[mm->place];
-	/* Fails for a nested invalidation, also one of a signal handler at any point from here. */
-	if (!a64_cas_full(range, 0, SLOT_RESERVED))
-		return NULL;
-	aptr_store_relaxed(&slot->inv[mm->place], inv);
-	/* Full barrier; pairs with the one in core_claim()'s callers, between their store to the occupancy and their scan. */
-	a64_xchg_full(range, word);
-	a64_store_relaxed(&slot->invalidations[mm->place], a64_load_relaxed(&slot->invalidations[mm->place]) + 1);
-	return range;
-}
 
 struct claim {
 	struct uhmm_mm *mm;
@@ -132,6 +98,7 @@ struct round {
 	struct uhmm_invalidation *inv;
 	struct itree_cursor at, first_at;    /* where the walk is, and where it began */
 	struct uhmm_notifier *first;
+	bool only;                           /* nothing follows it, as long as the tree does not change */
 	enum pass pass;
 	bool changed;
 	uint64_t from_seq;                   /* only notifiers with a seq as new as this: those resized in the round before */
@@ -198,6 +165,7 @@ static struct uhmm_notifier *walk_first(struct round *r)
 	if (!r->first || r->first_at.version != r->mm->tree.version) {
 		r->first = itree_first(&r->mm->tree, event->start, event->end, &r->at);
 		r->first_at = r->at;
+		r->only = false;
 	}
 	r->at = r->first_at;
 	return r->first;
@@ -205,7 +173,29 @@ static struct uhmm_notifier *walk_first(struct round *r)
 
 static struct uhmm_notifier *walk_next(struct round *r)
 {
-	return itree_next(&r->mm->tree, &r->at);
+	bool same = r->first_at.version == r->mm->tree.version;
+	struct uhmm_notifier *n;
+
+	if (r->only && same)
+		return NULL;
+	n = itree_next(&r->mm->tree, &r->at);
+	r->only = !n && same && r->at.key_id == r->first_at.key_id;
+	return n;
+}
+
+/* Under the lock: where the start's walks began those of the end shall begin, without another descent. */
+static void remember_first(struct round *r)
+{
+	r->inv->private_place = (void *)(uintptr_t)r->first_at.leaf;
+	r->inv->private_rescan = r->first ? itree_mark(&r->first_at) : 0;
+}
+
+static void recall_first(struct round *r)
+{
+	const struct uhmm_invalidation *inv = r->inv;
+
+	r->first = itree_recall(&r->mm->tree, inv->private_place, inv->private_rescan, inv->private_event.start,
+				inv->private_event.end, &r->first_at);
 }
 
 /* The lock is dropped around callbacks. */
@@ -295,8 +285,7 @@ static void refuse(struct round *r)
 	retire(r);
 }
 
-/* Out of line, so that the fast path saves no registers for it. */
-static __attribute__((noinline)) int start_slow(struct uhmm_mm *mm, struct uhmm_invalidation *inv, struct uhmm_a64 *range)
+static int start_linked(struct uhmm_mm *mm, struct uhmm_invalidation *inv, struct uhmm_a64 *range)
 {
 	struct round r = {.mm = mm, .inv = inv, .pass = PASS_INVALIDATE};
 	bool any;
@@ -316,42 +305,37 @@ static __attribute__((noinline)) int start_slow(struct uhmm_mm *mm, struct uhmm_
 		r.pass = PASS_FINISH;
 		run_pass(&r);
 	}
+	remember_first(&r);
 	unlock_after(&r);
 	return r.refuser ? -EAGAIN : 0;
 }
 
-int uhmm_invalidate_start(struct uhmm_mm *mm, struct uhmm_invalidation *inv, const struct uhmm_event *event)
+/* The cold ones are out of line, so that the fast path saves no registers for them. */
+__attribute__((noinline)) int core_start_slow(struct uhmm_mm *mm, struct uhmm_invalidation *inv, struct uhmm_a64 *range)
 {
-	struct core_thread *t = core_thread();
-	struct uhmm_a64 *range;
 	int err;
 
-	if (!mm || !inv || !event || !event_valid(event))
-		return -EINVAL;
-	lockcheck_invalidating();
-	copy_event(&inv->private_event, event);
-	inv->private_mm = mm;
-	inv->private_thread = t;
-	inv->private_life = a32_load_relaxed(&mm->life);
-	inv->private_rescan = 0;
-	if (__builtin_expect(a32_load_relaxed(&t->core_held), 0)) {
-		queue_instead(mm, inv);
-		lockcheck_opened();
-		return 0;
-	}
-	inv->private_state = INV_FAST;
-	range = publish(mm, inv);
-	inv->private_place = range;
-	if (__builtin_expect(range && !occupancy_any(&mm->occupied, event->start, event->end), 1)) {
-		lockcheck_opened();
-		return 0;
-	}
 	lockcheck_enter_notifier();
-	err = start_slow(mm, inv, range);
+	err = start_linked(mm, inv, range);
 	lockcheck_leave_notifier();
 	if (!err)
 		lockcheck_opened();
 	return err;
+}
+
+__attribute__((noinline, cold)) int core_start_queued(struct uhmm_mm *mm, struct uhmm_invalidation *inv)
+{
+	queue_instead(mm, inv);
+	lockcheck_opened();
+	return 0;
+}
+
+int uhmm_invalidate_start(struct uhmm_mm *mm, struct uhmm_invalidation *inv, const struct uhmm_event *event)
+{
+	if (!mm || !inv || !event || !event_valid(event))
+		return -EINVAL;
+	copy_event(&inv->private_event, event);
+	return core_start(mm, inv, event->start, event->end);
 }
 
 /* ---- end ---- */
@@ -362,6 +346,7 @@ static void end_linked(struct uhmm_invalidation *inv, bool changed)
 
 	lockcheck_enter_notifier();
 	lock_for(r.mm, inv);
+	recall_first(&r);
 	run_pass(&r);
 	retire(&r);
 	unlock_after(&r);
@@ -384,7 +369,7 @@ static void end_claimed_on_holder(struct uhmm_invalidation *inv, bool changed)
 	core_queue_ended(mm, entry, changed);
 }
 
-static __attribute__((noinline)) void finish_slow(struct uhmm_invalidation *inv, bool changed)
+__attribute__((noinline)) void core_end_slow(struct uhmm_invalidation *inv, bool changed)
 {
 	/* Begun before a fork and ended in the child, where nothing of it is left. */
 	if (inv->private_life != core_mm_life(inv->private_mm))
@@ -397,21 +382,14 @@ static __attribute__((noinline)) void finish_slow(struct uhmm_invalidation *inv,
 		end_linked(inv, changed);
 }
 
-static inline void finish(struct uhmm_invalidation *inv, bool changed)
-{
-	assert(inv->private_mm);
-	/* An exchange, because a plain store would lose a claim. */
-	if (inv->private_state != INV_FAST || (a64_xchg_full(inv->private_place, 0) & SLOT_CLAIMED))
-		finish_slow(inv, changed);
-	lockcheck_closed();
-}
-
 void uhmm_invalidate_end(struct uhmm_invalidation *inv)
 {
-	finish(inv, true);
+	assert(inv->private_mm);
+	core_end(inv, true);
 }
 
 void uhmm_invalidate_abort(struct uhmm_invalidation *inv)
 {
-	finish(inv, false);
+	assert(inv->private_mm);
+	core_end(inv, false);
 }

@@ -37,6 +37,9 @@ struct itree_node {
 };
 
 static_assert(sizeof(struct itree_node) <= NODE_BYTES, "a node is eight cache lines");
+#define ITREE_INDEX_MASK ((UINT64_C(1) << ITREE_INDEX_BITS) - 1)
+
+static_assert(LEAF_MAX <= ITREE_INDEX_MASK, "a mark has room for the index");
 static_assert(LEAF_MAX * 3 <= NODE_WORDS && INNER_MAX * 4 <= NODE_WORDS, "columns fit");
 
 struct entry {
@@ -554,7 +557,9 @@ static struct uhmm_notifier *found(const struct itree *t, const struct itree_nod
 {
 	uintptr_t id = column_of(leaf, true, ID)[i];
 
+	/* And the next line: where the notifier straddles two, or what it is part of goes on. Callbacks need both at once. */
 	__builtin_prefetch((const void *)id);
+	__builtin_prefetch((const char *)id + 64);
 	c->key_start = column_of(leaf, true, START)[i];
 	c->key_id = id;
 	c->key_end = column_of(leaf, true, END)[i];
@@ -616,6 +621,16 @@ struct uhmm_notifier *itree_first(const struct itree *t, uintptr_t start, uintpt
 	c->leaf = NULL;
 	c->key_start = c->key_id = c->key_end = 0;
 	return t->root ? first_below(t, t->root, t->height, c) : NULL;
+}
+
+struct uhmm_notifier *itree_recall(const struct itree *t, const struct itree_node *leaf, uint64_t mark, uintptr_t start,
+				   uintptr_t end, struct itree_cursor *c)
+{
+	if ((mark | ITREE_INDEX_MASK) != (ITREE_MARK | t->version << ITREE_INDEX_BITS | ITREE_INDEX_MASK))
+		return NULL;
+	c->start = start;
+	c->end = end;
+	return found(t, leaf, (uint32_t)(mark & ITREE_INDEX_MASK), c);
 }
 
 /* To begin at or before `start` and end at or after `end` is to overlap the "range" [end - 1, start + 1). */

@@ -56,6 +56,8 @@ struct itree_cursor {
 	uint32_t index;
 };
 
+#define ITREE_INDEX_BITS 5
+
 void itree_init(struct itree *t);
 /* Nobody uses it any more. Notifiers still inside are forgotten. */
 void itree_destroy(struct itree *t);
@@ -79,6 +81,17 @@ void itree_remove(struct itree *t, struct uhmm_notifier *n, struct spare *spare)
 
 /* The first notifier in key order that overlaps [start, end), or NULL. */
 struct uhmm_notifier *itree_first(const struct itree *t, uintptr_t start, uintptr_t end, struct itree_cursor *c);
+/*
+ * Where the cursor stands, in two words, for another query of the same range: leaf and mark say nothing any more once the tree
+ * has changed (NULL: search again). The mark's top bit is set.
+ */
+#define ITREE_MARK (UINT64_C(1) << 63)
+static inline uint64_t itree_mark(const struct itree_cursor *c)
+{
+	return ITREE_MARK | c->version << ITREE_INDEX_BITS | c->index;
+}
+struct uhmm_notifier *itree_recall(const struct itree *t, const struct itree_node *leaf, uint64_t mark, uintptr_t start,
+				   uintptr_t end, struct itree_cursor *c);
 /* The first one that contains all of [start, end); itree_next() goes on with such. */
 struct uhmm_notifier *itree_first_containing(const struct itree *t, uintptr_t start, uintptr_t end, struct itree_cursor *c);
 /*

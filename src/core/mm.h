@@ -110,6 +110,11 @@ bool core_sleep_on(struct uhmm_a32 *word);
 void core_link(struct uhmm_mm *mm, struct uhmm_invalidation *inv);
 void core_unlink(struct uhmm_invalidation *inv);
 
+/* invalidate.c: what fast.h leaves: with what is published, if anything is; on top of a lock holder (G12); after a claim. */
+int core_start_slow(struct uhmm_mm *mm, struct uhmm_invalidation *inv, struct uhmm_a64 *range);
+int core_start_queued(struct uhmm_mm *mm, struct uhmm_invalidation *inv);
+void core_end_slow(struct uhmm_invalidation *inv, bool changed);
+
 /*
  * Under the lock, after the occupancy of [start, end) was set and a full barrier: link every published invalidation that
  * overlaps, counting it in all notifiers of the tree (G3, G8).

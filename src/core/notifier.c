@@ -44,10 +44,11 @@ void core_busy(struct uhmm_notifier *n)
 
 void (*core_unbusy(struct uhmm_notifier *n))(struct uhmm_notifier *n)
 {
-	bool removed = !core_is_inserted(n);
-	void (*done)(struct uhmm_notifier *) = n->private_done;
+	/* Not core_is_inserted(): that word may lie in a second line, which nobody has brought and hardly anybody needs. */
+	bool removed = a64_load_relaxed(&n->private_seq) == UHMM_SEQ_DEAD;
+	void (*done)(struct uhmm_notifier *) = removed ? n->private_done : NULL;
 
-	return count_down(&n->private_busy, 1) == 0 && removed ? done : NULL;
+	return count_down(&n->private_busy, 1) == 0 ? done : NULL;
 }
 
 bool core_sleep_on(struct uhmm_a32 *word)

@@ -117,7 +117,7 @@ void core_at_thread_exit(void (*fn)(struct core_thread *t))
 	aptr_store_release(&exit_fn, (void *)fn);
 }
 
-static struct core_slot *first_use(struct core_thread *t)
+__attribute__((cold)) struct core_slot *core_slot_first(struct core_thread *t)
 {
 	struct core_slot *slot;
 
@@ -132,11 +132,6 @@ static struct core_slot *first_use(struct core_thread *t)
 	fence_signal();
 	t->slow_only = 0; /* without a line: asks again next time */
 	return slot;
-}
-
-struct core_slot *core_slot(struct core_thread *t)
-{
-	return __builtin_expect(t->slot != NULL, 1) ? t->slot : first_use(t);
 }
 
 void core_slots_each(void (*fn)(struct core_slot *slot, void *arg), void *arg)

@@ -83,7 +83,11 @@ static inline void core_unhold(void)
 }
 
 /* The calling thread's line, taken on first use; NULL: it has none (yet). Never allocates. */
-struct core_slot *core_slot(struct core_thread *t);
+struct core_slot *core_slot_first(struct core_thread *t);
+static inline struct core_slot *core_slot(struct core_thread *t)
+{
+	return __builtin_expect(t->slot != NULL, 1) ? t->slot : core_slot_first(t);
+}
 /* More lines for new threads: before the first address space, and by the service thread when they are wanted. -ENOMEM. */
 int core_lines_add(void);
 bool core_lines_wanted(void);

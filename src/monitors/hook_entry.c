@@ -7,6 +7,7 @@
 
 #include <sys/syscall.h>
 
+#include "core/fast.h"
 #include "monitors/hook_calls.h"
 #include "monitors/hook_table.h"
 
@@ -51,29 +52,28 @@ static long on_munmap(long a, long b)
 	struct hook_record *r = core_thread()->hooks[0];
 	struct hook_table *table;
 	uintptr_t start = (uintptr_t)a, end = hook_end_of(start, (uintptr_t)b);
-	struct uhmm_event event = {.start = start, .end = end, .kind = UHMM_EVENT_UNMAP};
 	struct uhmm_invalidation inv;
 	struct uhmm_mm *mm;
 	int before;
 	long result;
 
-	if (__builtin_expect(!r || a64_load_relaxed(&r->word) || !hook_is_aligned(event.start) || event.end <= event.start, 0))
+	if (__builtin_expect(!r || a64_load_relaxed(&r->word) || !hook_is_aligned(start) || end <= start, 0))
 		return munmap_any(a, b, 0, 0, 0, 0);
 	table = r->table;
 	a64_store_relaxed(&r->word, a64_load_relaxed(&table->epoch) << 8 | 1);
 	fence_light();
 	mm = aptr_load_acquire(&table->mm[0]);
 	before = *r->error;
-	if (__builtin_expect(a32_load_relaxed(&table->used) > 1 || !mm || uhmm_invalidate_start(mm, &inv, &event) != 0, 0)) {
+	inv.private_event.start = start, inv.private_event.end = end, inv.private_event.owner = NULL;
+	inv.private_event.kind = UHMM_EVENT_UNMAP, inv.private_event.flags = 0;
+	if (__builtin_expect(a32_load_relaxed(&table->used) > 1 || !mm || core_start(mm, &inv, start, end) != 0, 0)) {
 		hook_leave(r, 0);
 		return munmap_any(a, b, 0, 0, 0, 0);
 	}
 	*r->error = before;
-	result = hook_bare_3(SYS_munmap, a, b, 0);
-	if (__builtin_expect(result == 0, 1)) {
-		uhmm_invalidate_end(&inv);
-	} else {
-		uhmm_invalidate_abort(&inv);
+	result = port_call_3(SYS_munmap, a, b, 0);
+	core_end(&inv, result == 0);
+	if (__builtin_expect(result != 0, 0)) {
 		before = (int)-result;
 		result = -1;
 	}
@@ -110,12 +110,7 @@ static long on_pkey_mprotect(long a, long b, long c, long d, long e, long f)
  * what it keeps about the thread, so code that it instruments crashes there. Such calls are told by the core having let go
  * of the thread, or, where it never had it, by libc's own signal being blocked. They go unannounced in such builds.
  */
-#ifdef __has_feature
-#if __has_feature(thread_sanitizer)
-#define __SANITIZE_THREAD__ 1
-#endif
-#endif
-#ifdef __SANITIZE_THREAD__
+#ifdef PORT_TSAN
 #define LIBC_CANCEL (UINT64_C(1) << 31) /* signal 32 */
 
 static __attribute__((no_sanitize("thread"), noinline)) long bare(long number, long a, long b, long c)
@@ -138,7 +133,7 @@ static __attribute__((no_sanitize("thread"), noinline)) long bare_as_libc(long n
 	return -1;
 }
 
-static __attribute__((no_sanitize("thread"), noinline)) bool thread_is_gone(void)
+static __attribute__((no_sanitize("thread"), noinline)) bool thread_is_dismantled(void)
 {
 	/* Not by core_thread(), which is instrumented. */
 	const struct core_thread *t = (const struct core_thread *)(const void *)&port_thread_area;
@@ -152,12 +147,12 @@ static __attribute__((no_sanitize("thread"), noinline)) bool thread_is_gone(void
 
 static __attribute__((no_sanitize("thread"))) long munmap_entry(long a, long b)
 {
-	return thread_is_gone() ? bare_as_libc(SYS_munmap, a, b, 0) : on_munmap(a, b);
+	return thread_is_dismantled() ? bare_as_libc(SYS_munmap, a, b, 0) : on_munmap(a, b);
 }
 
 static __attribute__((no_sanitize("thread"))) long madvise_entry(long a, long b, long c, long d, long e, long f)
 {
-	return thread_is_gone() ? bare_as_libc(SYS_madvise, a, b, c) : on_madvise(a, b, c, d, e, f);
+	return thread_is_dismantled() ? bare_as_libc(SYS_madvise, a, b, c) : on_madvise(a, b, c, d, e, f);
 }
 #else
 #define munmap_entry on_munmap

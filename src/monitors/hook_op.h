@@ -18,6 +18,8 @@
 
 #include <uhmm/notifier.h>
 
+#include <port_call.h>
+
 #include "monitors/hook_table.h"
 #include "monitors/patch.h"
 
@@ -62,30 +64,12 @@ static inline void hook_add(struct hook_op *op, uintptr_t start, uintptr_t end, 
 		op->range[op->ranges++] = (struct hook_range){.start = start, .end = end, .kind = kind};
 }
 
-/* In the caller's frame: see above. The kernel's own result. */
-static inline __attribute__((always_inline)) long hook_bare_3(long number, long a, long b, long c)
-{
-	long result;
-
-	__asm__ volatile("syscall" : "=a"(result) : "a"(number), "D"(a), "S"(b), "d"(c) : "rcx", "r11", "memory");
-	return result;
-}
-
-/* The same with six arguments, and as libc's stubs give it: -1 and errno. */
+/* In the caller's frame, see above, and as libc's stubs give it: -1 and errno. */
 static inline __attribute__((always_inline)) long hook_bare_call(const struct hook_op *op, int *error)
 {
-	/* Read first: a sanitizer's check of a load is a call, and may not come between the registers' assignments. */
-	long number = op->number, a = op->arg[0], b = op->arg[1], c = op->arg[2];
-	long d = op->arg[3], e = op->arg[4], f = op->arg[5];
-	register long r10 __asm__("r10") = d;
-	register long r8 __asm__("r8") = e;
-	register long r9 __asm__("r9") = f;
-	long result;
+	const long *a = op->arg;
+	long result = port_call_6(op->number, a[0], a[1], a[2], a[3], a[4], a[5]);
 
-	__asm__ volatile("syscall"
-			 : "=a"(result)
-			 : "a"(number), "D"(a), "S"(b), "d"(c), "r"(r10), "r"(r8), "r"(r9)
-			 : "rcx", "r11", "memory");
 	if ((unsigned long)result <= -4096ul)
 		return result;
 	*error = (int)-result;

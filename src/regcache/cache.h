@@ -52,6 +52,12 @@
 /* A get gives up waiting, and retrying, after this; see the errors of uhmm_regcache_get(). */
 #define CACHE_WAIT_NS UINT64_C(1000000000)
 #define CACHE_RETRIES 8u
+/*
+ * A cache with so many regions evicts up to CACHE_SPARE more than it must, and its clock goes in steps of as many misses: a
+ * barrier, and a line taken away from all who hit, are then paid for once in that many.
+ */
+#define CACHE_LARGE 1024u
+#define CACHE_SPARE 16u
 /* The service thread begins at most one pass in this time: membarrier interrupts every running thread. */
 #define CACHE_LINGER_NS UINT64_C(1000000)
 
@@ -66,7 +72,7 @@ struct region {
 	struct uhmm_reg reg;           /* what users are given; addr, len and access fixed from REGISTERING on */
 	uint32_t number;               /* region_at(cache, number) is this, from 1 */
 	uint32_t next, prev;           /* numbers; of the LRU list, or of `busy` */
-	uint32_t stamp;                /* cache->clock when it was listed in `lru`; or the next in `dropped` */
+	uint32_t stamp;                /* cache->ticks when it was listed in `lru`; or the next in `dropped` */
 	/*
 	 * References that are in no ticket, less tickets that another thread gave back: see seat.c. Outlives the region. A
 	 * signed number, written under the lock by held_add() alone; a put looks at it without.
@@ -159,8 +165,8 @@ struct uhmm_regcache {
 	_Alignas(64) struct uhmm_a32 pending; /* dropped, not yet deregistered: a put looks whether it was the last */
 	struct uhmm_a32 debts;                /* regions with held < 0: a put first makes sure that its ticket still counts */
 
-	/* Read by hits of a bounded cache. */
-	_Alignas(64) struct uhmm_a32 clock; /* two for each miss that was kept: see publish() in miss.c */
+	/* Read by hits of a bounded cache; in a large one it follows `ticks` only now and then: see publish() in miss.c. */
+	_Alignas(64) struct uhmm_a32 clock;
 
 	_Alignas(64) struct sync_lock lock;
 	struct uhmm_mm *mm;
@@ -174,6 +180,7 @@ struct uhmm_regcache {
 	struct uhmm_a32 seats_count, seats_recheck;
 
 	/* Under the lock. */
+	uint32_t ticks;              /* two for each miss that was kept */
 	uint64_t regions, bytes;     /* registered or being registered, dropped ones included */
 	uint64_t registering;
 	struct region_list lru;      /* VALID and SUSPENDED, least recently used first; and some of `dropped` */

@@ -173,9 +173,6 @@ void reap_pass(struct uhmm_regcache *c)
 #define VICTIMS_MAX 64u
 /* In one go: the lock is held, and free() may be waiting for it. */
 #define STEPS_MAX 256u
-/* What uhmm_regcache_get() says of large caches. */
-#define SPARE_FROM 1024u
-#define SPARE 16u
 
 struct search {
 	uint64_t budget; /* regions to look at */
@@ -222,7 +219,7 @@ static void to_the_end(struct uhmm_regcache *c, struct region *r)
 {
 	list_remove(c, &c->lru, r);
 	if (region_state(r) != REGION_DROPPED)
-		r->stamp = a32_load_relaxed(&c->clock);
+		r->stamp = c->ticks;
 	list_push(c, &c->lru, r);
 }
 
@@ -250,7 +247,7 @@ static void take_victim(struct uhmm_regcache *c, struct victims *v, struct regio
  */
 static void choose(struct uhmm_regcache *c, struct victims *v, struct reap_goal goal, struct search *search)
 {
-	uint32_t wanted = 1 + (c->lru.count < SPARE_FROM ? 0 : SPARE), steps = STEPS_MAX, compared = STEPS_MAX;
+	uint32_t wanted = 1 + (c->lru.count < CACHE_LARGE ? 0 : CACHE_SPARE), steps = STEPS_MAX, compared = STEPS_MAX;
 
 	while (c->lru.first && v->count < VICTIMS_MAX && (v->count < wanted || !is_met(c, goal, v->count, v->bytes))) {
 		struct region *r = region_at(c, c->lru.first);
