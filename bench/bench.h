@@ -109,16 +109,15 @@ void bench_unpin(const struct bench_opts *o);
 uint64_t bench_random(uint64_t *state);
 uint32_t *bench_shuffled(size_t n, uint64_t seed); /* a permutation of 0..n-1; free() it */
 
-/* Memory and raw system calls: never through a patched libc entry. */
-long bench_raw(long nr, long a, long b, long c, long d, long e, long f);
 unsigned char *bench_arena(size_t pages); /* anonymous, touched, no huge pages */
 
 /* A cache whose reg() costs nothing, and one whose reg() takes 20 us of work. Monitors: what AUTO gets. */
 struct bench_cache {
 	struct uhmm_mm *mm;
 	struct uhmm_regcache *cache;
-	uint64_t regs, deregs; /* of the registering thread; atomics */
 	uint64_t reg_ns;
+	/* Atomics, written by whoever registers: in a line of their own, for hits read the pointers above. */
+	_Alignas(64) uint64_t regs, deregs;
 };
 void bench_cache_open(struct bench_cache *c, uint64_t reg_ns, size_t max_regions);
 void bench_cache_close(struct bench_cache *c);

@@ -8,6 +8,7 @@
 #include <sys/mman.h>
 #include <sys/syscall.h>
 
+#include "bare.h"
 #include "bench.h"
 
 #define COUNT ((size_t)100000)
@@ -154,9 +155,9 @@ static void *raw_unmapper(void *arg)
 	bench_pin(o->cpus[1]);
 	atomic_fetch_add(&ready, 1);
 	while (!atomic_load_explicit(&stop, memory_order_relaxed)) {
-		long p = bench_raw(SYS_mmap, 0, BENCH_PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+		long p = bare_call(SYS_mmap, 0, BENCH_PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 
-		bench_raw(SYS_munmap, p, BENCH_PAGE, 0, 0, 0, 0);
+		bare_call(SYS_munmap, p, BENCH_PAGE, 0, 0, 0, 0);
 	}
 	return NULL;
 }

@@ -10,6 +10,7 @@
 #include <sys/mman.h>
 #include <sys/syscall.h>
 
+#include "bare.h"
 #include "bench.h"
 
 #define MANY ((size_t)100000)
@@ -17,7 +18,7 @@
 
 static long raw_map(void *at, int prot, int flags)
 {
-	return bench_raw(SYS_mmap, (long)at, BENCH_PAGE, prot, MAP_PRIVATE | MAP_ANONYMOUS | flags, -1, 0);
+	return bare_call(SYS_mmap, (long)at, BENCH_PAGE, prot, MAP_PRIVATE | MAP_ANONYMOUS | flags, -1, 0);
 }
 
 static void must_unmap(int rc)
@@ -47,7 +48,7 @@ static double turn(bool hooked, double *pair)
 			long p = raw_map(NULL, PROT_READ, 0);
 
 			t1 = bench_tick();
-			must_unmap((int)bench_raw(SYS_munmap, p, BENCH_PAGE, 0, 0, 0, 0));
+			must_unmap((int)bare_call(SYS_munmap, p, BENCH_PAGE, 0, 0, 0, 0));
 		}
 		uint64_t t2 = bench_tick();
 
@@ -84,10 +85,9 @@ static struct deltas unrelated(int turns)
 	return d;
 }
 
-static void unrelated_row(const char *regions, double bar, const struct bench_opts *o)
+static void unrelated_row(const char *name, double bar, const struct bench_opts *o)
 {
 	double alone[BENCH_RUNS_MAX], pair[BENCH_RUNS_MAX], raw[BENCH_RUNS_MAX];
-	char name[72];
 
 	for (int r = -1; r < o->runs; r++) {
 		struct deltas d = unrelated(o->quick ? 100 : 500);
@@ -97,7 +97,6 @@ static void unrelated_row(const char *regions, double bar, const struct bench_op
 		pair[at] = d.pair;
 		raw[at] = d.raw;
 	}
-	snprintf(name, sizeof(name), "unrelated munmap over the raw call, %s regions", regions);
 	bench_row(name, bench_median(alone, o->runs), "ns", bar, "raw munmap", bench_median(raw, o->runs),
 		  "mmap and munmap together: %+.0f ns over raw", bench_median(pair, o->runs));
 }
@@ -115,13 +114,16 @@ void bench_munmap_unrelated(const struct bench_opts *o)
 	unsigned char *arena = bench_arena(MANY);
 	struct bench_cache c;
 
+	bench_pin(o->cpus[0]);
+	unrelated_row("limit: libc's own munmap over the raw call, no hooks", BENCH_NO_BAR, o);
+	bench_unpin(o); /* the cache's own threads run anywhere */
 	bench_cache_open(&c, 0, 2 * MANY);
 	if (!hooked(&c, "unrelated munmap over the raw call"))
 		return;
 	bench_pin(o->cpus[0]);
-	unrelated_row("0", 30, o);
+	unrelated_row("unrelated munmap over the raw call, 0 regions", 30, o);
 	bench_cache_fill(&c, arena, 0, MANY);
-	unrelated_row("100,000", 35, o);
+	unrelated_row("unrelated munmap over the raw call, 100,000 regions", 35, o);
 	bench_cache_close(&c);
 }
 
@@ -139,7 +141,7 @@ static double unmap_pages(unsigned char *arena, const uint32_t *order, size_t n,
 		if (through_libc)
 			must_unmap(munmap(p, BENCH_PAGE));
 		else
-			must_unmap((int)bench_raw(SYS_munmap, (long)p, BENCH_PAGE, 0, 0, 0, 0));
+			must_unmap((int)bare_call(SYS_munmap, (long)p, BENCH_PAGE, 0, 0, 0, 0));
 		bench_sample(&s, bench_tick() - t);
 		if (raw_map(p, PROT_READ | PROT_WRITE, MAP_FIXED) != (long)p)
 			bench_die("the page cannot be mapped again");

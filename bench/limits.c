@@ -8,6 +8,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include "bare.h"
 #include "bench.h"
 
 static double syscall_ns(uint32_t n)
@@ -15,7 +16,7 @@ static double syscall_ns(uint32_t n)
 	uint64_t t = bench_cpu_ns();
 
 	for (uint32_t i = 0; i < n; i++)
-		(void)bench_raw(SYS_getppid, 0, 0, 0, 0, 0, 0);
+		(void)bare_call(SYS_getppid, 0, 0, 0, 0, 0, 0);
 	return (double)(bench_cpu_ns() - t) / n;
 }
 
@@ -24,10 +25,10 @@ static double munmap_ns(uint32_t n)
 	uint64_t sum = 0;
 
 	for (uint32_t i = 0; i < n; i++) {
-		long p = bench_raw(SYS_mmap, 0, BENCH_PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+		long p = bare_call(SYS_mmap, 0, BENCH_PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 		uint64_t t = bench_tick();
 
-		(void)bench_raw(SYS_munmap, p, BENCH_PAGE, 0, 0, 0, 0);
+		(void)bare_call(SYS_munmap, p, BENCH_PAGE, 0, 0, 0, 0);
 		sum += bench_tick() - t;
 	}
 	return bench_ticks_ns((double)sum) / n;

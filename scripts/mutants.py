@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: MIT
-"""Usage: mutants.py [--build DIR] [--only TEXT] [FILE.mut...]
+"""Usage: mutants.py [--build DIR] [--only TEXT] [--jobs N] [--patience S] [--once N] [FILE.mut...]
 
 Do the tests notice? Each mutant is one line of the library written wrongly; the tests it names must then fail. Without
 arguments every tests/protocol/mutants/*.mut is tried. A .mut file holds one mutant or several with an empty line between them:
@@ -17,9 +17,15 @@ folder that have no main() are linked to each test. A line that begins with "#" 
 
 The tree is never touched: a mutated copy of the one file is compiled from a temporary directory against cached objects of the
 rest. Before any mutant, each named test has to pass on the unchanged sources. Output is TAP; exit status 1 if a mutant survived
-or did not apply.
+or did not apply. The last lines, on standard error too, name those that did, for a log of which only the end is kept.
+
+A test is run until it notices, for as long as --patience says: a mutant survives when many runs in a row were blind. What needs
+more than one run is said, because a test that forces its race needs one. --once N looks for those: each test is run N times,
+and every run has to notice.
 """
 import argparse
+import collections
+import concurrent.futures
 import hashlib
 import json
 import os
@@ -28,14 +34,17 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 CFLAGS = ['-std=c17', '-D_GNU_SOURCE', '-O1', '-g', '-w', '-fno-omit-frame-pointer', '-DUHMM_LOCKCHECK', '-DPORT_INJECT_ON']
 SEAM = 'src/port/native'
+LAB_SEAM = 'src/port/lab'
 TIME_LIMIT_S = 60  # of a test on unchanged sources; a mutant gets three times what that took, and a few seconds
 TRIES = 5
-BASELINE_TRIES = 2  # a busy machine is not the mutant's doing
+PATIENCE_S = 30  # seconds of runs beyond TRIES, for a mistake that shows itself now and then only
+BASELINE_TRIES = 5  # a busy machine is not the mutant's doing; the suites run the same tests without a second chance
 FIELDS = ('file', 'find', 'replace', 'test', 'why')
 
 
@@ -77,7 +86,8 @@ def sources_of(build):
     if not database.is_file():
         sys.exit(f'mutants.py: {build} is not a configured build directory; `make test` makes build/test')
     files = {(pathlib.Path(entry['directory']) / entry['file']).resolve() for entry in json.loads(database.read_text())}
-    return sorted(path for path in files if path.is_relative_to(ROOT / 'src'))
+    # The seam has two backends, of which a library has one.
+    return sorted(path for path in files if path.is_relative_to(ROOT / 'src') and not path.is_relative_to(ROOT / LAB_SEAM))
 
 
 class Builder:
@@ -90,6 +100,7 @@ class Builder:
         self.libraries = ['-lcmocka', '-lpthread', '-ldl'] + (['-luring'] if have_uring else [])
         self.sources = sources_of(build)
         self.mains = {}
+        self.locks = collections.defaultdict(threading.Lock)
         headers = sorted(p for folder in ('include', 'src', 'tests') for p in (ROOT / folder).rglob('*.h'))
         self.world = hashlib.sha256(b''.join(str(p).encode() + p.read_bytes() for p in headers)).hexdigest()
 
@@ -108,8 +119,9 @@ class Builder:
     def cached(self, source):
         key = hashlib.sha256(f'{self.compiler}{CFLAGS}{self.world}{source}'.encode() + source.read_bytes()).hexdigest()[:24]
         out = self.cache / f'{source.stem}-{key}.o'
-        if not out.exists():
-            self.compile(source, out.with_suffix('.new')).rename(out)
+        with self.locks[out]:
+            if not out.exists():
+                self.compile(source, out.with_suffix('.new')).rename(out)
         return out
 
     def test_sources(self, test):
@@ -165,22 +177,47 @@ def describe(status):
 
 
 class Lab:
-    def __init__(self, builder, scratch):
+    def __init__(self, builder, scratch, options):
         self.builder, self.scratch = builder, scratch
+        self.once, self.patience_s = options.once, options.patience
         self.baseline = {}
+        self.locks = collections.defaultdict(threading.Lock)
+        self.notes = []
+
+    def run_baseline(self, test):
+        program = self.builder.link(test, self.scratch / ('baseline-' + test.replace('/', '-')))
+        for number in range(BASELINE_TRIES):
+            status, seconds = verdict(program, TIME_LIMIT_S)
+            if status in (0, 77):
+                break
+            self.notes.append(f'{test} on unchanged sources, run {number + 1} of at most {BASELINE_TRIES}: {describe(status)}')
+        return status, seconds
 
     def check_baseline(self, test):
         """Seconds that the test takes on unchanged sources, where it has to pass; None where it skips."""
-        if test not in self.baseline:
-            program = self.builder.link(test, self.scratch / ('baseline-' + test.replace('/', '-')))
-            for _ in range(BASELINE_TRIES):
-                self.baseline[test] = verdict(program, TIME_LIMIT_S)
-                if self.baseline[test][0] in (0, 77):
-                    break
+        with self.locks[test]:
+            if test not in self.baseline:
+                self.baseline[test] = self.run_baseline(test)
         status, seconds = self.baseline[test]
         if status not in (0, 77):
             raise Broken(f'{test} fails on unchanged sources: {describe(status)}')
         return seconds if status == 0 else None
+
+    def try_test(self, program, limit_s):
+        """(the last run's status, how often it was run)."""
+        begun, runs, status = time.monotonic(), 0, 0
+        while status in (0, 77) and (runs < TRIES or time.monotonic() - begun < self.patience_s):
+            status, _ = verdict(program, limit_s)
+            runs += 1
+        return status, runs
+
+    def try_test_once(self, program, limit_s):
+        """The same for --once: the first blind run is the last one."""
+        for runs in range(1, self.once + 1):
+            status, _ = verdict(program, limit_s)
+            if status in (0, 77):
+                break
+        return status, 1
 
     def apply(self, mutant):
         """Writes the mutated file into a tree of its own; (original, copy, tree)."""
@@ -208,12 +245,10 @@ class Lab:
             if seconds is None:
                 continue
             program = self.builder.link(test, tree / f'test-{number}', (original, copy), tree)
-            # A mistake that shows itself now and then only is looked for as often.
-            for _ in range(TRIES):
-                status, _ = verdict(program, 3 * seconds + 5)
-                if status not in (0, 77):
-                    break
+            status, runs = (self.try_test_once if self.once else self.try_test)(program, 3 * seconds + 5)
             outcomes.append((test, status))
+            if runs > 1 and status not in (0, 77):
+                self.notes.append(f'{mutant["name"]}: {test} noticed at run {runs}')
         shutil.rmtree(tree)
         if not outcomes:
             return None, 'every test skips here'
@@ -223,35 +258,55 @@ class Lab:
         return True, 'killed: ' + ', '.join(f'{test} {describe(status)}' for test, status in outcomes)
 
 
-def main():
+    def outcome_of(self, mutant):
+        """(killed, what happened)"""
+        try:
+            if 'broken' in mutant:
+                raise mutant['broken']
+            return self.try_mutant(mutant)
+        except Broken as reason:
+            return False, f'did not apply: {reason}'
+
+
+def mutants_of(files, only):
+    for path in files:
+        try:
+            yield from (mutant for mutant in parse(path) if only in mutant['name'])
+        except Broken as reason:
+            yield {'name': path.stem, 'why': 'unreadable', 'broken': reason}
+
+
+def parse_arguments():
     parser = argparse.ArgumentParser()
     parser.add_argument('--build', type=pathlib.Path, default=ROOT / 'build' / 'test', help='a configured build directory')
     parser.add_argument('--only', default='', help='mutants whose name contains this')
+    parser.add_argument('--jobs', type=int, default=min(os.cpu_count() or 1, 4), help='mutants tried at the same time')
+    parser.add_argument('--patience', type=float, default=PATIENCE_S, metavar='S', help='seconds until a mutant has survived')
+    parser.add_argument('--once', type=int, default=0, metavar='N', help='every one of N runs has to notice')
     parser.add_argument('files', nargs='*', type=pathlib.Path)
-    options = parser.parse_args()
+    return parser.parse_args()
+
+
+def main():
+    options = parse_arguments()
     files = options.files or sorted((ROOT / 'tests' / 'protocol' / 'mutants').glob('*.mut'))
     builder = Builder(options.build, options.build / 'mutants', os.environ.get('CC', 'gcc'))
-    failures = number = 0
-    with tempfile.TemporaryDirectory() as scratch:
-        lab = Lab(builder, pathlib.Path(scratch))
-        for path in files:
-            try:
-                mutants = [mutant for mutant in parse(path) if options.only in mutant['name']]
-            except Broken as reason:
-                mutants = [{'name': path.stem, 'why': 'unreadable', 'broken': reason}]
-            for mutant in mutants:
-                number += 1
-                try:
-                    if 'broken' in mutant:
-                        raise mutant['broken']
-                    killed, what = lab.try_mutant(mutant)
-                except Broken as reason:
-                    killed, what = False, f'did not apply: {reason}'
-                failures += killed is False
-                mark = ' # SKIP' if killed is None else ''
-                print(f'{"not ok" if killed is False else "ok"} {number} - {mutant["name"]}: {what} ({mutant["why"]}){mark}',
-                      flush=True)
-    print(f'1..{number}' if number else '1..0 # SKIP no mutants')
+    mutants = list(mutants_of(files, options.only))
+    failures = []
+    with tempfile.TemporaryDirectory() as scratch, concurrent.futures.ThreadPoolExecutor(options.jobs) as pool:
+        lab = Lab(builder, pathlib.Path(scratch), options)
+        outcomes = pool.map(lab.outcome_of, mutants)
+        for number, (mutant, (killed, what)) in enumerate(zip(mutants, outcomes), 1):
+            mark = ' # SKIP' if killed is None else ''
+            line = f'{number} - {mutant["name"]}: {what} ({mutant["why"]})'
+            print(f'{"not ok" if killed is False else "ok"} {line}{mark}', flush=True)
+            if killed is False:
+                failures.append(line)
+    print(f'1..{len(mutants)}' if mutants else '1..0 # SKIP no mutants')
+    for stream in (sys.stdout, sys.stderr):
+        for note in lab.notes + [f'FAILED {line}' for line in failures]:
+            print(f'# {note}', file=stream)
+        print(f'# {len(mutants) - len(failures)} of {len(mutants)} mutants noticed or skipped', file=stream, flush=True)
     return 1 if failures else 0
 
 

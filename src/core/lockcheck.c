@@ -21,7 +21,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/syscall.h>
 #include <unistd.h>
 
 #if __has_include(<execinfo.h>)
@@ -50,7 +49,11 @@ struct held {
 	uint32_t class;
 };
 
-/* One thread's locks. Written by its owner only; its own signal handlers push and pop in pairs. */
+/*
+ * One thread's locks. Written by its owner only; its own signal handlers push and pop in pairs, between any two instructions of
+ * the owner's push and pop. So an entry is taken before it is filled in, and nothing is expected of those from n on but that
+ * they are empty: what a handler pushed there and took away again has left it so.
+ */
 struct place {
 	struct uhmm_a32 owned;
 	uint32_t tid;
@@ -70,11 +73,6 @@ static struct lockcheck_stack stacks[LOCKCHECK_CLASSES][LOCKCHECK_CLASSES];
 static struct uhmm_aptr report_handler; /* a pointer to the handler's pointer: data and functions do not mix */
 static void (*report_function)(const struct lockcheck_report *report);
 
-static uint32_t thread_id(void)
-{
-	return (uint32_t)port_syscall(SYS_gettid, 0, 0, 0, 0, 0, 0);
-}
-
 static struct place *claim_place(void)
 {
 	for (uint32_t i = 0; i < THREADS; i++) {
@@ -82,6 +80,7 @@ static struct place *claim_place(void)
 			places[i].tid = thread_id();
 			places[i].n = 0;
 			places[i].lost = 0;
+			memset(places[i].held, 0, sizeof(places[i].held));
 			return &places[i];
 		}
 	}
@@ -281,15 +280,29 @@ static void add_edges(const struct place *p, uint32_t to, void *frame)
 		add_edge(p->held[i].class, to, frame);
 }
 
+/*
+ *	push                            a handler in between
+ *	n++
+ *	                                push: the next entry; pop: n as it was
+ *	fill in held[n - 1]
+ *
+ * The other way round the handler would fill in the very entry that push has just filled in, and n++ would make that the
+ * owner's.
+ */
 static void push(struct place *p, const void *lock, uint32_t class, void *frame)
 {
+	struct held *h = &p->held[p->n];
+
 	if (p->n == HELD) {
 		p->lost++;
 		return;
 	}
-	p->held[p->n] = (struct held){.lock = lock, .frame = frame, .class = class};
-	fence_signal(); /* a handler sees the entry whole, or not at all */
 	p->n++;
+	fence_signal();
+	h->lock = lock;
+	h->frame = frame;
+	fence_signal(); /* its class comes last: until then it takes no edges */
+	h->class = class;
 }
 
 static bool pop(struct place *p, const void *lock, uint32_t class)
@@ -302,7 +315,10 @@ static bool pop(struct place *p, const void *lock, uint32_t class)
 		return false;
 	for (; i < p->n; i++)
 		p->held[i - 1] = p->held[i];
+	p->held[p->n - 1].class = CLASS_NONE; /* before the rest: what has no frame yet has no class, and no edges */
 	fence_signal();
+	p->held[p->n - 1].lock = NULL;
+	fence_signal(); /* empty before it is given back: the next push may be a handler's */
 	p->n--;
 	return true;
 }

@@ -2,7 +2,6 @@
 #include "core/queue.h"
 
 #include <errno.h>
-#include <sys/syscall.h>
 
 #include "core/mm.h"
 
@@ -151,7 +150,7 @@ void core_service_wake(void)
 static void service_main(void *arg)
 {
 	(void)arg;
-	a32_store_release(&service_tid, (uint32_t)port_syscall(SYS_gettid, 0, 0, 0, 0, 0, 0));
+	a32_store_release(&service_tid, thread_id());
 	sync_wake32(&service_tid);
 	for (;;) {
 		uint32_t seen = a32_load_acquire(&service_calls);

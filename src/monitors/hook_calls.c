@@ -122,19 +122,29 @@ uintptr_t hook_mmap_len(const struct hook_op *op)
 
 /* ---- mremap ---- */
 
+/*
+ * The lengths are rounded up, but `kept`, the new length as far as it can be told to be kept, only where the size of the pages
+ * is known. Whether the mapping grows or shrinks is asked of the lengths as given: rounding them alike can make them equal,
+ * never turn them round.
+ */
 struct mremap_args {
-	uintptr_t old, old_len, new_len, target;
+	uintptr_t old, old_len, new_len, kept, target;
+	bool grows, shrinks;
 	int flags;
 };
 
 static struct mremap_args mremap_args(const struct hook_op *op)
 {
-	uintptr_t size = (uintptr_t)op->extra;
+	uintptr_t size = (uintptr_t)op->extra, given_old = mm_page_ceil((uintptr_t)op->arg[1]);
+	uintptr_t given_new = mm_page_ceil((uintptr_t)op->arg[2]);
 
 	return (struct mremap_args){
 		.old = (uintptr_t)op->arg[0],
 		.old_len = round_up_to((uintptr_t)op->arg[1], size),
 		.new_len = round_up_to((uintptr_t)op->arg[2], size),
+		.kept = round_up_to((uintptr_t)op->arg[2], size == HUGE_LARGEST ? MM_PAGE_SIZE : size),
+		.grows = given_new > given_old,
+		.shrinks = given_new < given_old,
 		.flags = (int)op->arg[3],
 		.target = (uintptr_t)op->arg[4],
 	};
@@ -164,8 +174,8 @@ static void mremap_outcome(struct hook_op *op)
 		op->range[i].changed = failed ? mremap_half_done(op, &a) : moved || op->range[i].kind == UHMM_EVENT_UNMAP;
 	if (moved)
 		hook_give(op, (uintptr_t)op->result, hook_end_of((uintptr_t)op->result, a.new_len));
-	else if (!failed && a.new_len > a.old_len)
-		hook_give(op, a.old + a.old_len, hook_end_of(a.old, a.new_len));
+	else if (!failed && a.grows)
+		hook_give(op, a.old + mm_page_ceil((uintptr_t)op->arg[1]), hook_end_of(a.old, a.kept));
 }
 
 void hook_prepare_mremap(struct hook_op *op)
@@ -177,10 +187,10 @@ void hook_prepare_mremap(struct hook_op *op)
 	a = mremap_args(op);
 	if (!hook_is_aligned(a.old) || !a.new_len)
 		return; /* it will fail */
-	if ((a.flags & WILL_MOVE) || ((a.flags & MREMAP_MAYMOVE) && a.new_len > a.old_len))
+	if ((a.flags & WILL_MOVE) || ((a.flags & MREMAP_MAYMOVE) && a.grows))
 		hook_add(op, a.old, hook_end_of(a.old, a.old_len), UHMM_EVENT_REMAP);
-	else if (a.new_len < a.old_len)
-		hook_add(op, a.old + a.new_len, hook_end_of(a.old, a.old_len), UHMM_EVENT_UNMAP);
+	else if (a.shrinks && a.kept < a.old_len)
+		hook_add(op, a.old + a.kept, hook_end_of(a.old, a.old_len), UHMM_EVENT_UNMAP);
 	if (a.flags & MREMAP_FIXED)
 		hook_add_pages(op, a.target, a.new_len, UHMM_EVENT_UNMAP);
 }

@@ -39,11 +39,6 @@ static struct hook_table *table(void)
 
 /* ---- records ---- */
 
-static long self_tid(void)
-{
-	return port_syscall(SYS_gettid, 0, 0, 0, 0, 0, 0);
-}
-
 static uint32_t self_pid(void)
 {
 	return (uint32_t)port_syscall(SYS_getpid, 0, 0, 0, 0, 0, 0);
@@ -57,11 +52,6 @@ static struct hook_record *claim(uint32_t i, uint32_t expected, uint32_t tid)
 	return &records[i];
 }
 
-static bool is_gone(uint32_t tid)
-{
-	return port_syscall(SYS_tgkill, self_pid(), tid, 0, 0, 0, 0) == -ESRCH;
-}
-
 static struct hook_record *reclaim(uint32_t self)
 {
 	for (uint32_t i = 0; i < RECORDS; i++) {
@@ -69,7 +59,7 @@ static struct hook_record *reclaim(uint32_t self)
 		struct hook_record *r = NULL;
 
 		/* Its id may be ours by now; then it is not this thread's all the same, since this thread has none. */
-		if (tid == 0 || tid == self || is_gone(tid))
+		if (tid == 0 || tid == self || thread_is_gone(tid))
 			r = claim(i, tid, self);
 		if (r)
 			return r;
@@ -79,7 +69,7 @@ static struct hook_record *reclaim(uint32_t self)
 
 struct hook_record *hook_record_first(struct core_thread *t)
 {
-	uint32_t self = (uint32_t)self_tid(), i = a32_load_relaxed(&records_used);
+	uint32_t self = thread_id(), i = a32_load_relaxed(&records_used);
 	struct hook_record *r = NULL;
 
 	/* A vfork child, or one of clone(CLONE_VM): its thread-local storage may be another thread's, its id soon nobody's. */
@@ -273,7 +263,7 @@ void hooks_fork_child(void)
 		a32_store_relaxed(&records[i].tid, 0);
 	}
 	if (mine)
-		a32_store_relaxed(&mine->tid, (uint32_t)self_tid());
+		a32_store_relaxed(&mine->tid, thread_id());
 	if (!table())
 		return;
 	listeners = 0;

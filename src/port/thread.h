@@ -23,6 +23,13 @@
  */
 int thread_exit_register(void (*fn)(void *area));
 
+/*
+ * The calling thread's id, by system call: libc's copy of it is wrong in the child of a bare clone(). And whether no thread of
+ * this process has that id any more; ids are used again, so that a "no" may be about a newer thread.
+ */
+uint32_t thread_id(void);
+bool thread_is_gone(uint32_t id);
+
 /* A thread of the library's own: all signals blocked, stack from our own mapping, never cancelled. */
 struct thread_service {
 	void *handle, *stack;

@@ -20,8 +20,6 @@
  * a thread that still uses the cache after its exit handlers ran is no special case. References of a thread that has exited
  * stay where they are, and count.
  */
-#include <sys/syscall.h>
-#include <unistd.h>
 
 #include "regcache/cache.h"
 
@@ -47,18 +45,6 @@ static void claim_lock_release(void)
 void seats_fork_child(void)
 {
 	sync_lock_init(&claim_lock);
-}
-
-static uint32_t thread_id(void)
-{
-	return (uint32_t)port_syscall(SYS_gettid, 0, 0, 0, 0, 0, 0);
-}
-
-static bool thread_is_gone(uint32_t id)
-{
-	long process = port_syscall(SYS_getpid, 0, 0, 0, 0, 0, 0);
-
-	return port_syscall(SYS_tgkill, process, (long)id, 0, 0, 0, 0) != 0;
 }
 
 /* ---- finding one ---- */

@@ -15,22 +15,10 @@
 
 #include <uhmm/uhmm.h>
 
+#include "../bare.h"
+
 #define PAGE ((size_t)4096)
 #define SKIP 77
-
-static inline long bare_call(long number, long a, long b, long c, long d, long e, long f)
-{
-	long result;
-	register long r10 __asm__("r10") = d;
-	register long r8 __asm__("r8") = e;
-	register long r9 __asm__("r9") = f;
-
-	__asm__ volatile("syscall"
-			 : "=a"(result)
-			 : "a"(number), "D"(a), "S"(b), "d"(c), "r"(r10), "r"(r8), "r"(r9)
-			 : "rcx", "r11", "memory");
-	return result;
-}
 
 /* The byte at addr as the process would read it, or -1: not readable. Touches nothing. */
 static inline int peek(uintptr_t addr)
@@ -47,16 +35,18 @@ struct watch {
 	uintptr_t start;
 	atomic_int starts, drops, keeps; /* invalidate; end with changed; end without */
 	atomic_int kind;                 /* of the last invalidate */
-	atomic_int byte_at_start, byte_at_end; /* what was readable then */
+	atomic_int byte_at_start, byte_at_end; /* what was readable then; of the last ones */
+	atomic_int byte_at_first;              /* of the first start */
 };
 
 static inline int watch_invalidate(struct uhmm_notifier *n, const struct uhmm_event *event)
 {
 	struct watch *w = (struct watch *)n;
 
-	w->starts++;
 	w->kind = (int)event->kind;
 	w->byte_at_start = peek(w->start);
+	if (w->starts++ == 0)
+		w->byte_at_first = w->byte_at_start;
 	errno = 99; /* a driver's code may; the caller must not see it */
 	return 0;
 }

@@ -160,6 +160,8 @@ static int one_process(int cycles)
 	pthread_t t[THREADS];
 
 	sigaction(SIGUSR1, &sa, NULL);
+	/* Once alone: where a sanitizer's allocator stands before libc's, its first use would be by two threads at once. */
+	malloc_trim(0);
 	if (uhmm_mm_open(&explicit_only, &plain) != 0)
 		return 1;
 	for (size_t i = 0; i < THREADS; i++)

@@ -11,6 +11,8 @@
  * The losing model slot_reuse puts the registration back when the sqe is filled: s is the other buffer's at submission, and a
  * correct request fails. uhmm_uring_* holds it until the completion.
  */
+#include <sched.h>
+
 #include "uring_common.h"
 
 static struct io_uring ring;
@@ -118,25 +120,42 @@ static void finish(struct uhmm_uring *u, unsigned count)
 	}
 }
 
-/* The same through the library. */
+/* Replaced, so that its registration is dropped, which is then waited for: used slots remain. */
+static void replace_and_await(struct uhmm_uring *u, unsigned char *p, unsigned used)
+{
+	replace(p, 'C');
+	while (stats_of(u).slots_used > used)
+		sched_yield();
+}
+
+/*
+ * The same through the library. By the time that the other buffer is registered, whatever could be deregistered has been: two
+ * canaries were dropped later, and are gone, the second in a batch that began after the first one's.
+ */
 static void uring_holds_region(void)
 {
 	struct uhmm_uring *u;
 	unsigned char *p = map_at(NULL, 2 * PAGE);
-	unsigned char *other = map_at(NULL, PAGE);
+	unsigned char *other = map_at(NULL, PAGE), *canary[2] = {map_at(NULL, PAGE), map_at(NULL, PAGE)};
 
 	CHECK(uhmm_uring_attach(mm, &ring, &u) == 0);
 	memset(p, 'X', 2 * PAGE);
 	memset(other, 'Z', PAGE);
 	CHECK(transfer(u, &ring, 0, file, p, 2 * PAGE, 0) == (int)(2 * PAGE));
+	for (int i = 0; i < 2; i++)
+		CHECK(transfer(u, &ring, 0, file, canary[i], PAGE, 0) == (int)PAGE);
+	CHECK(stats_of(u).slots_used == 3);
 	CHECK(uhmm_uring_prep_write(u, io_uring_get_sqe(&ring), file, p, PAGE, 0, 0) == 0);
 	replace(p + PAGE, 'Y');
+	replace_and_await(u, canary[0], 2);
+	replace_and_await(u, canary[1], 1);
 	CHECK(uhmm_uring_prep_write(u, io_uring_get_sqe(&ring), file, other, PAGE, PAGE, 0) == 0);
-	CHECK(stats_of(u).fixed == 3 && stats_of(u).slots_used == 2);
+	CHECK(stats_of(u).fixed == 5 && stats_of(u).slots_used == 2);
 	finish(u, 2);
 	CHECK(file_byte(0) == 'X' && file_byte(PAGE) == 'Z');
 	CHECK(uhmm_uring_detach(u) == 0);
 	CHECK(munmap(p, 2 * PAGE) == 0 && munmap(other, PAGE) == 0);
+	CHECK(munmap(canary[0], PAGE) == 0 && munmap(canary[1], PAGE) == 0);
 	printf("uring       the same: done\n");
 }
 

@@ -13,15 +13,13 @@ static void quiet(void)
 	struct driver d;
 	uint64_t seq;
 
-	driver_init(&d);
-	driver_insert(&d, mm, 0, 4);
+	driver_open(&d, mm, 0, 4);
 	seq = uhmm_read_begin(&d.n);
 	CHECK(seq != UHMM_SEQ_DEAD);
 	CHECK(!driver_retry(&d, seq));
 	driver_program(&d);
 	CHECK(driver_is_programmed(&d));
-	driver_remove(&d);
-	uhmm_mm_close(mm);
+	proto_close(mm, &d);
 }
 
 /*
@@ -40,18 +38,15 @@ static void start_in_between(void)
 	struct driver d;
 	uint64_t seq;
 
-	driver_init(&d);
-	driver_insert(&d, mm, 0, 4);
+	driver_open(&d, mm, 0, 4);
 	seq = uhmm_read_begin(&d.n);
-	invalidator_start(&i, mm, 3, 1);
-	invalidator_await_open(&i);
+	invalidator_open(&i, mm, 3, 1);
 	CHECK_EQ(d.invalidates, 1);
 	CHECK(driver_retry(&d, seq));
 	invalidator_end(&i);
 	CHECK(driver_retry(&d, seq));
 	CHECK(!driver_retry(&d, uhmm_read_begin(&d.n)));
-	driver_remove(&d);
-	uhmm_mm_close(mm);
+	proto_close(mm, &d);
 }
 
 /* A whole invalidation, in the same thread. */
@@ -62,14 +57,12 @@ static void start_and_end_in_between(void)
 	struct driver d;
 	uint64_t seq;
 
-	driver_init(&d);
-	driver_insert(&d, mm, 0, 4);
+	driver_open(&d, mm, 0, 4);
 	seq = uhmm_read_begin(&d.n);
 	start_pages(mm, &inv, 0, 1);
 	uhmm_invalidate_end(&inv);
 	CHECK(driver_retry(&d, seq));
-	driver_remove(&d);
-	uhmm_mm_close(mm);
+	proto_close(mm, &d);
 }
 
 /* R9: begun inside, it comes back only after the end. */
@@ -80,18 +73,14 @@ static void begin_inside_waits(void)
 	struct reader r;
 	struct driver d;
 
-	driver_init(&d);
-	driver_insert(&d, mm, 0, 4);
-	invalidator_start(&i, mm, 1, 1);
-	invalidator_await_open(&i);
-	reader_start(&r, &d);
-	CHECK(worker_asleep(&r.w));
+	driver_open(&d, mm, 0, 4);
+	invalidator_open(&i, mm, 1, 1);
+	reader_sleeps(&r, &d);
 	invalidator_end(&i);
 	worker_join(&r.w);
 	CHECK(r.seq != UHMM_SEQ_DEAD);
 	CHECK(!driver_retry(&d, r.seq));
-	driver_remove(&d);
-	uhmm_mm_close(mm);
+	proto_close(mm, &d);
 }
 
 /* R10: the end of one must not make the range look quiet while the other is active; both orders of ending. */
@@ -103,22 +92,18 @@ static void two_overlapping(void)
 		struct reader r;
 		struct driver d;
 
-		driver_init(&d);
-		driver_insert(&d, mm, 0, 4);
+		driver_open(&d, mm, 0, 4);
 		for (int k = 0; k < 2; k++) {
-			invalidator_start(&i[k], mm, 1, 2);
-			invalidator_await_open(&i[k]);
+			invalidator_open(&i[k], mm, 1, 2);
 		}
-		reader_start(&r, &d);
-		CHECK(worker_asleep(&r.w));
+		reader_sleeps(&r, &d);
 		invalidator_end(&i[first]);
 		CHECK(worker_asleep(&r.w));
 		invalidator_end(&i[1 - first]);
 		worker_join(&r.w);
 		CHECK(!driver_retry(&d, r.seq));
 		CHECK_EQ(d.invalidates, 2);
-		driver_remove(&d);
-		uhmm_mm_close(mm);
+		proto_close(mm, &d);
 	}
 }
 
@@ -133,8 +118,7 @@ static void callback_still_to_come(void)
 	struct driver d;
 	uint64_t seq;
 
-	driver_init(&d);
-	driver_insert(&d, mm, 0, 4);
+	driver_open(&d, mm, 0, 4);
 	d.on_invalidate = stop_at_gate; /* before it takes the lock */
 	seq = uhmm_read_begin(&d.n);
 	driver_lock(&d);
@@ -147,8 +131,7 @@ static void callback_still_to_come(void)
 	CHECK(!driver_is_programmed(&d));
 	CHECK(driver_retry(&d, seq));
 	invalidator_end(&i);
-	driver_remove(&d);
-	uhmm_mm_close(mm);
+	proto_close(mm, &d);
 }
 
 /*
@@ -164,8 +147,7 @@ static void all_counted_before_first_callback(void)
 	struct reader r[2];
 
 	for (int k = 0; k < 2; k++) {
-		driver_init(&d[k]);
-		driver_insert(&d[k], mm, (unsigned)k, 1);
+		driver_open(&d[k], mm, (unsigned)k, 1);
 		seq[k] = uhmm_read_begin(&d[k].n);
 		d[k].on_invalidate = stop_at_gate;
 	}
@@ -174,8 +156,7 @@ static void all_counted_before_first_callback(void)
 		sched_yield();
 	for (int k = 0; k < 2; k++) {
 		CHECK(driver_retry(&d[k], seq[k]));
-		reader_start(&r[k], &d[k]);
-		CHECK(worker_asleep(&r[k].w));
+		reader_sleeps(&r[k], &d[k]);
 	}
 	gate_open(&d[0].gate);
 	gate_open(&d[1].gate);
@@ -214,8 +195,7 @@ static void neighbours(void)
 	uhmm_invalidate_end(&inv[0]);
 	CHECK(driver_retry(&d, seq));
 	CHECK_EQ(d.invalidates, 1);
-	driver_remove(&d);
-	uhmm_mm_close(mm);
+	proto_close(mm, &d);
 }
 
 /*
@@ -229,12 +209,10 @@ static void woken_into_the_next(void)
 	struct reader r;
 	struct driver d;
 
-	driver_init(&d);
-	driver_insert(&d, mm, 0, 4);
+	driver_open(&d, mm, 0, 4);
 	for (int round = 0; round < 500; round++) {
 		start_pages(mm, &inv, 0, 1);
-		reader_start(&r, &d);
-		CHECK(worker_asleep(&r.w));
+		reader_sleeps(&r, &d);
 		uhmm_invalidate_end(&inv);
 		start_pages(mm, &inv, 1, 1);
 		worker_asleep(&r.w);
@@ -242,8 +220,7 @@ static void woken_into_the_next(void)
 		worker_join(&r.w);
 	}
 	CHECK(!driver_retry(&d, uhmm_read_begin(&d.n)));
-	driver_remove(&d);
-	uhmm_mm_close(mm);
+	proto_close(mm, &d);
 }
 
 int main(int argc, char **argv)

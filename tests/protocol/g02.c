@@ -18,8 +18,7 @@ static void chain_held_open(void)
 	driver_insert(&a, mm, 100, 8);
 	driver_insert(&b, mm, 0, 64); /* makes them all go the slow way */
 	for (unsigned k = 0; k < 4; k++) {
-		invalidator_start(&i[k], mm, 4 * k, 6);
-		invalidator_await_open(&i[k]);
+		invalidator_open(&i[k], mm, 4 * k, 6);
 	}
 	driver_program(&a);
 	for (unsigned k = 0; k < 4; k++)
@@ -28,8 +27,7 @@ static void chain_held_open(void)
 	CHECK_EQ(b.invalidates, 4);
 	CHECK(driver_is_programmed(&a));
 	driver_remove(&a);
-	driver_remove(&b);
-	uhmm_mm_close(mm);
+	proto_close(mm, &b);
 }
 
 /* The same on the fast path, touching A's range on both sides without overlapping it. */
@@ -39,8 +37,7 @@ static void neighbours_held_open(void)
 	struct invalidator i[2] = {{.page = 0}};
 	struct driver a;
 
-	driver_init(&a);
-	driver_insert(&a, mm, 100, 8);
+	driver_open(&a, mm, 100, 8);
 	invalidator_start(&i[0], mm, 90, 10);
 	invalidator_start(&i[1], mm, 108, 1000);
 	invalidator_await_open(&i[0]);
@@ -48,8 +45,7 @@ static void neighbours_held_open(void)
 	driver_program(&a);
 	invalidator_end(&i[0]);
 	invalidator_end(&i[1]);
-	driver_remove(&a);
-	uhmm_mm_close(mm);
+	proto_close(mm, &a);
 }
 
 /* Insert, look up and remove while unrelated ones are open, begun before and after the insert. */
@@ -60,8 +56,7 @@ static void insert_and_remove(void)
 	struct driver a, b;
 
 	driver_init(&a);
-	driver_init(&b);
-	driver_insert(&b, mm, 0, 8);
+	driver_open(&b, mm, 0, 8);
 	invalidator_start(&i[0], mm, 0, 1);
 	invalidator_start(&i[1], mm, 200, 1);
 	invalidator_await_open(&i[0]);
@@ -69,8 +64,7 @@ static void insert_and_remove(void)
 	for (unsigned n = 0; n < 100; n++) {
 		driver_insert(&a, mm, 100, 8);
 		if (n == 50) {
-			invalidator_start(&i[2], mm, 4, 1);
-			invalidator_await_open(&i[2]);
+			invalidator_open(&i[2], mm, 4, 1);
 		}
 		driver_program(&a);
 		driver_remove(&a);
@@ -78,8 +72,7 @@ static void insert_and_remove(void)
 	for (unsigned k = 0; k < 3; k++)
 		invalidator_end(&i[k]);
 	CHECK_EQ(a.invalidates, 0);
-	driver_remove(&b);
-	uhmm_mm_close(mm);
+	proto_close(mm, &b);
 }
 
 /* Somebody else's callback is running, and runs on. */
@@ -101,8 +94,7 @@ static void callback_of_another(void)
 	invalidator_await_open(&i);
 	invalidator_end(&i);
 	driver_remove(&a);
-	driver_remove(&b);
-	uhmm_mm_close(mm);
+	proto_close(mm, &b);
 }
 
 /* The control: what does overlap, by one byte, is waited for. */
@@ -114,16 +106,13 @@ static void overlap_of_one_byte_waits(void)
 	struct reader r;
 	struct driver a;
 
-	driver_init(&a);
-	driver_insert(&a, mm, 100, 8);
+	driver_open(&a, mm, 100, 8);
 	CHECK_EQ(uhmm_invalidate_start(mm, &inv, &event), 0);
-	reader_start(&r, &a);
-	CHECK(worker_asleep(&r.w));
+	reader_sleeps(&r, &a);
 	uhmm_invalidate_end(&inv);
 	worker_join(&r.w);
 	CHECK(!driver_retry(&a, r.seq));
-	driver_remove(&a);
-	uhmm_mm_close(mm);
+	proto_close(mm, &a);
 }
 
 int main(int argc, char **argv)

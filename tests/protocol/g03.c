@@ -25,13 +25,11 @@ static void insert_inside(bool other, bool abort, unsigned open)
 		driver_insert(&o, mm, 2, 1);
 	for (unsigned k = 0; k < open; k++) {
 		i[k].abort = abort;
-		invalidator_start(&i[k], mm, k, 3);
-		invalidator_await_open(&i[k]);
+		invalidator_open(&i[k], mm, k, 3);
 	}
 	driver_insert(&d, mm, 2, 1); /* in all of them */
 	CHECK_EQ(d.invalidates, 0);
-	reader_start(&r, &d);
-	CHECK(worker_asleep(&r.w));
+	reader_sleeps(&r, &d);
 	for (unsigned k = 0; k < open; k++) {
 		CHECK(worker_asleep(&r.w));
 		invalidator_end(&i[k]);
@@ -71,11 +69,9 @@ static void claimed_by_several(void)
 	struct driver d[5];
 	struct reader r[5];
 
-	invalidator_start(&i, mm, 0, 5);
-	invalidator_await_open(&i);
+	invalidator_open(&i, mm, 0, 5);
 	for (unsigned k = 0; k < 5; k++) {
-		driver_init(&d[k]);
-		driver_insert(&d[k], mm, k, 1);
+		driver_open(&d[k], mm, k, 1);
 		reader_start(&r[k], &d[k]);
 	}
 	for (unsigned k = 0; k < 5; k++)
@@ -87,8 +83,7 @@ static void claimed_by_several(void)
 		driver_program(&d[k]);
 	}
 	/* And a later one finds nothing odd. */
-	invalidator_start(&i, mm, 0, 5);
-	invalidator_await_open(&i);
+	invalidator_open(&i, mm, 0, 5);
 	invalidator_end(&i);
 	for (unsigned k = 0; k < 5; k++) {
 		CHECK_EQ(d[k].invalidates, 1);
@@ -108,21 +103,18 @@ static void reinserted_inside(void)
 	struct reader r;
 
 	driver_init(&d);
-	invalidator_start(&i, mm, 0, 4);
-	invalidator_await_open(&i);
+	invalidator_open(&i, mm, 0, 4);
 	for (unsigned k = 0; k < 3; k++) {
 		driver_insert(&d, mm, k, 1);
 		driver_remove(&d);
 	}
 	driver_insert(&d, mm, 1, 1);
-	reader_start(&r, &d);
-	CHECK(worker_asleep(&r.w));
+	reader_sleeps(&r, &d);
 	invalidator_end(&i);
 	worker_join(&r.w);
 	CHECK(!driver_retry(&d, r.seq));
 	CHECK_EQ(d.ends, 1);
-	driver_remove(&d);
-	uhmm_mm_close(mm);
+	proto_close(mm, &d);
 }
 
 /* Inserted while start is inside another notifier's callback. */
@@ -140,8 +132,7 @@ static void during_the_callback_pass(void)
 	invalidator_start(&i, mm, 0, 8);
 	gate_await(&o.gate);
 	driver_insert(&d, mm, 6, 1);
-	reader_start(&r, &d);
-	CHECK(worker_asleep(&r.w));
+	reader_sleeps(&r, &d);
 	gate_open(&o.gate);
 	invalidator_await_open(&i);
 	CHECK(worker_asleep(&r.w));
@@ -150,8 +141,7 @@ static void during_the_callback_pass(void)
 	CHECK(!driver_retry(&d, r.seq));
 	CHECK_EQ(d.ends, 1);
 	driver_remove(&d);
-	driver_remove(&o);
-	uhmm_mm_close(mm);
+	proto_close(mm, &o);
 }
 
 /* The control: inserted beside, nobody waits. */
@@ -162,15 +152,13 @@ static void inserted_beside(void)
 	struct driver d;
 
 	driver_init(&d);
-	invalidator_start(&i, mm, 0, 4);
-	invalidator_await_open(&i);
+	invalidator_open(&i, mm, 0, 4);
 	driver_insert(&d, mm, 4, 1);
 	driver_program(&d);
 	invalidator_end(&i);
 	CHECK(driver_is_programmed(&d));
 	CHECK_EQ(d.ends, 0);
-	driver_remove(&d);
-	uhmm_mm_close(mm);
+	proto_close(mm, &d);
 }
 
 int main(int argc, char **argv)

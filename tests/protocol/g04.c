@@ -85,10 +85,8 @@ static void open_invalidation_is_not_waited_for(void)
 	struct invalidator i = {0};
 	struct driver d;
 
-	driver_init(&d);
-	driver_insert(&d, mm, 0, 4);
-	invalidator_start(&i, mm, 0, 1);
-	invalidator_await_open(&i);
+	driver_open(&d, mm, 0, 4);
+	invalidator_open(&i, mm, 0, 1);
 	driver_remove(&d);
 	memset(&d.n, 0xff, sizeof(d.n));
 	invalidator_end(&i);
@@ -137,11 +135,9 @@ static void wakes_readers(void)
 	struct driver d;
 	uint64_t old;
 
-	driver_init(&d);
-	driver_insert(&d, mm, 0, 4);
+	driver_open(&d, mm, 0, 4);
 	old = uhmm_read_begin(&d.n);
-	invalidator_start(&i, mm, 0, 1);
-	invalidator_await_open(&i);
+	invalidator_open(&i, mm, 0, 1);
 	for (int k = 0; k < 3; k++)
 		reader_start(&r[k], &d);
 	for (int k = 0; k < 3; k++)
@@ -183,8 +179,7 @@ static void deadlk_in_every_callback(void)
 	CHECK_EQ(d.finishes, 1);
 	CHECK_EQ(d.ends, 1); /* nothing changed by the refusals */
 	driver_program(&d);
-	driver_remove(&d);
-	uhmm_mm_close(mm);
+	proto_close(mm, &d);
 }
 
 static _Atomic int dones;
@@ -233,8 +228,7 @@ static void deferred_from_outside(void)
 	struct invalidator i = {0};
 	struct driver d;
 
-	driver_init(&d);
-	driver_insert(&d, mm, 0, 4);
+	driver_open(&d, mm, 0, 4);
 	dones = 0;
 	CHECK_EQ(uhmm_notifier_remove_deferred(&d.n, done), 0);
 	CHECK_EQ(dones, 1);
@@ -272,8 +266,7 @@ static void mistakes(void)
 	CHECK_EQ(uhmm_notifier_remove(&d.n), -EINVAL);
 	driver_insert(&d, mm, 7, 1); /* it may come back */
 	driver_program(&d);
-	driver_remove(&d);
-	uhmm_mm_close(mm);
+	proto_close(mm, &d);
 }
 
 int main(int argc, char **argv)

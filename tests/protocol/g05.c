@@ -16,8 +16,7 @@ static void old_seq_retries(void)
 	struct uhmm_mm *mm = proto_open();
 	struct driver d;
 
-	driver_init(&d);
-	driver_insert(&d, mm, 0, 4);
+	driver_open(&d, mm, 0, 4);
 	for (size_t k = 0; k < sizeof(to) / sizeof(to[0]); k++) {
 		uint64_t seq = uhmm_read_begin(&d.n);
 
@@ -27,8 +26,7 @@ static void old_seq_retries(void)
 		driver_program(&d);
 	}
 	CHECK_EQ(d.invalidates, 0);
-	driver_remove(&d);
-	uhmm_mm_close(mm);
+	proto_close(mm, &d);
 }
 
 /*
@@ -47,12 +45,10 @@ static void grow_into_open(void)
 		driver_insert(&d, mm, 0, 4);
 		if (slow)
 			driver_insert(&o, mm, 6, 1);
-		invalidator_start(&i, mm, 6, 4);
-		invalidator_await_open(&i);
+		invalidator_open(&i, mm, 6, 4);
 		driver_program(&d); /* not covered: goes through */
 		resize(&d, 0, 8);
-		reader_start(&r, &d);
-		CHECK(worker_asleep(&r.w));
+		reader_sleeps(&r, &d);
 		invalidator_end(&i);
 		worker_join(&r.w);
 		CHECK(!driver_retry(&d, r.seq));
@@ -73,12 +69,9 @@ static void shrink_out_of_open(void)
 	struct reader r;
 	struct driver d;
 
-	driver_init(&d);
-	driver_insert(&d, mm, 0, 8);
-	invalidator_start(&i, mm, 6, 4);
-	invalidator_await_open(&i);
-	reader_start(&r, &d);
-	CHECK(worker_asleep(&r.w));
+	driver_open(&d, mm, 0, 8);
+	invalidator_open(&i, mm, 6, 4);
+	reader_sleeps(&r, &d);
 	resize(&d, 0, 6);
 	worker_join(&r.w);
 	CHECK(!driver_retry(&d, r.seq));
@@ -87,8 +80,7 @@ static void shrink_out_of_open(void)
 	CHECK_EQ(d.invalidates, 1);
 	CHECK_EQ(d.ends, 0);
 	CHECK(driver_is_programmed(&d));
-	driver_remove(&d);
-	uhmm_mm_close(mm);
+	proto_close(mm, &d);
 }
 
 /* Out, and in again, and from one open invalidation into another: the count follows the range. */
@@ -99,8 +91,7 @@ static void back_and_forth(void)
 	struct reader r;
 	struct driver d;
 
-	driver_init(&d);
-	driver_insert(&d, mm, 0, 2);
+	driver_open(&d, mm, 0, 2);
 	invalidator_start(&i[0], mm, 0, 2);
 	invalidator_start(&i[1], mm, 10, 2);
 	invalidator_await_open(&i[0]);
@@ -110,8 +101,7 @@ static void back_and_forth(void)
 		driver_program(&d);
 		resize(&d, 10, 2); /* in the second */
 		resize(&d, 1, 10); /* in both */
-		reader_start(&r, &d);
-		CHECK(worker_asleep(&r.w));
+		reader_sleeps(&r, &d);
 		resize(&d, 1, 1); /* in the first */
 		CHECK(worker_asleep(&r.w));
 		resize(&d, 12, 1); /* in none */
@@ -126,8 +116,7 @@ static void back_and_forth(void)
 	worker_join(&r.w);
 	CHECK(!driver_retry(&d, r.seq));
 	CHECK_EQ(d.ends, 2);
-	driver_remove(&d);
-	uhmm_mm_close(mm);
+	proto_close(mm, &d);
 }
 
 /*
@@ -210,13 +199,11 @@ static void own_callback_running(void)
 	invalidator_await_open(&i);
 	CHECK(d.invalidates >= 1);
 	CHECK(!driver_is_programmed(&d));
-	reader_start(&r, &d);
-	CHECK(worker_asleep(&r.w));
+	reader_sleeps(&r, &d);
 	invalidator_end(&i);
 	worker_join(&r.w);
 	CHECK(!driver_retry(&d, r.seq));
-	driver_remove(&d);
-	uhmm_mm_close(mm);
+	proto_close(mm, &d);
 }
 
 /* Refused, nothing changes: the seq stays good and the old range stays watched. */

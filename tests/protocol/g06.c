@@ -30,8 +30,7 @@ static void refuse_at_turn(struct driver *d)
 static void ready(struct driver *d, struct uhmm_mm *mm)
 {
 	for (unsigned k = 0; k < N; k++) {
-		driver_init(&d[k]);
-		driver_insert(&d[k], mm, k, 1);
+		driver_open(&d[k], mm, k, 1);
 	}
 }
 
@@ -88,8 +87,7 @@ static void nobody_refuses(void)
 
 	ready(d, mm);
 	CHECK_EQ(uhmm_invalidate_start(mm, &inv, &event), 0);
-	reader_start(&r, &d[2]);
-	CHECK(worker_asleep(&r.w));
+	reader_sleeps(&r, &d[2]);
 	uhmm_invalidate_end(&inv);
 	worker_join(&r.w);
 	for (unsigned k = 0; k < N; k++) {
@@ -112,11 +110,9 @@ static void refusal_wakes_readers(void)
 	struct reader r[2];
 
 	ready(d, mm);
-	invalidator_start(&other, mm, 0, 2);
-	invalidator_await_open(&other);
+	invalidator_open(&other, mm, 0, 2);
 	for (unsigned k = 0; k < 2; k++) {
-		reader_start(&r[k], &d[k]);
-		CHECK(worker_asleep(&r[k].w));
+		reader_sleeps(&r[k], &d[k]);
 		d[k].answer = -EAGAIN;
 	}
 	CHECK_EQ(uhmm_invalidate_start(mm, &inv, &event), -EAGAIN);

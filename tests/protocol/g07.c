@@ -271,8 +271,7 @@ static void insert_forbidden(void *mm)
 
 	forbid_mapping_calls();
 	for (unsigned k = 0; k < 2; k++) {
-		driver_init(&d[k]);
-		driver_insert(&d[k], mm, k * 5000000, 1);
+		driver_open(&d[k], mm, k * 5000000, 1);
 	}
 	_Exit(7);
 }
@@ -294,11 +293,9 @@ static void an_insert_does_allocate(void)
 	pid_t child;
 	int status;
 
-	driver_init(&d);
-	driver_insert(&d, mm, 0, 1);
+	driver_open(&d, mm, 0, 1);
 	CHECK(port_inject_passes(INJECT_ALLOC) > before);
-	driver_remove(&d);
-	uhmm_mm_close(mm);
+	proto_close(mm, &d);
 	if (!OWN_ALLOCATOR)
 		return;
 	child = fork();
@@ -376,16 +373,14 @@ static void planted_violations(void)
 	one_invalidation(mm);
 	check_reported("allocation inside a callback");
 	d.on_invalidate = NULL;
-	driver_remove(&d);
-	uhmm_mm_close(mm);
+	proto_close(mm, &d);
 
 	mm = planted(&d);
 	driver_lock(&d);
 	allocate(&d);
 	driver_unlock(&d);
 	check_reported("allocation under a lock that a callback takes");
-	driver_remove(&d);
-	uhmm_mm_close(mm);
+	proto_close(mm, &d);
 
 	mm = planted(&d);
 	driver_lock(&d);
@@ -393,8 +388,7 @@ static void planted_violations(void)
 	driver_unlock(&d);
 	check_reported("allocation under a lock that a callback takes");
 	CHECK_EQ(uhmm_notifier_remove(&other), 0);
-	driver_remove(&d);
-	uhmm_mm_close(mm);
+	proto_close(mm, &d);
 
 	mm = planted(&d);
 	driver_lock(&d);
@@ -402,16 +396,14 @@ static void planted_violations(void)
 	uhmm_invalidate_end(&inv);
 	driver_unlock(&d);
 	check_reported("address space changed under a lock that a callback takes");
-	driver_remove(&d);
-	uhmm_mm_close(mm);
+	proto_close(mm, &d);
 
 	mm = planted(&d);
 	driver_lock(&d);
 	(void)uhmm_read_begin(&d.n);
 	driver_unlock(&d);
 	check_reported("read_begin under a lock that is taken before the invalidation ends");
-	driver_remove(&d);
-	uhmm_mm_close(mm);
+	proto_close(mm, &d);
 }
 
 /* The control: the same with a driver that keeps the rules. */
@@ -427,8 +419,7 @@ static void kept_rules_are_silent(void)
 	CHECK_EQ(uhmm_notifier_resize(&d.n, PAGE_AT(0), 6 * PAGE), 0);
 	driver_program(&d);
 	one_invalidation(mm);
-	driver_remove(&d);
-	uhmm_mm_close(mm);
+	proto_close(mm, &d);
 	CHECK_EQ(reports, 0);
 }
 

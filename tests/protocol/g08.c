@@ -60,8 +60,7 @@ static struct uhmm_mm *open_with_many(void)
 	drivers = mmap(NULL, drivers_size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 	CHECK(drivers != MAP_FAILED);
 	for (unsigned k = 0; k < MANY; k++) {
-		driver_init(&drivers[k]);
-		driver_insert(&drivers[k], mm, 2 * k, 1);
+		driver_open(&drivers[k], mm, 2 * k, 1);
 	}
 	return mm;
 }
@@ -200,8 +199,7 @@ static void what_does_not_fit(void)
 	CHECK_EQ(uhmm_invalidate_start(mm, &inv[2], &all), 0);
 	driver_insert(&d, mm, 1, 1);
 	CHECK_EQ(a32_load_relaxed(&d.n.private_active), 2 * COUNT_ONE);
-	reader_start(&r, &d);
-	CHECK(worker_asleep(&r.w));
+	reader_sleeps(&r, &d);
 	uhmm_invalidate_end(&inv[0]); /* not in the order of nesting */
 	CHECK(worker_asleep(&r.w));
 	uhmm_invalidate_end(&inv[1]);

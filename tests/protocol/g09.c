@@ -17,8 +17,7 @@ static void stale_stays_stale(void)
 	struct driver d;
 	unsigned n = 0;
 
-	driver_init(&d);
-	driver_insert(&d, mm, 0, 4);
+	driver_open(&d, mm, 0, 4);
 	while (n < SEQS) {
 		seq[n] = uhmm_read_begin(&d.n);
 		CHECK(seq[n] != UHMM_SEQ_DEAD);
@@ -99,8 +98,7 @@ static void dead_always_retries(void)
 	struct uhmm_mm *mm = proto_open();
 	struct driver d;
 
-	driver_init(&d);
-	driver_insert(&d, mm, 0, 4);
+	driver_open(&d, mm, 0, 4);
 	CHECK(driver_retry(&d, UHMM_SEQ_DEAD));
 	driver_program(&d);
 	CHECK(driver_retry(&d, UHMM_SEQ_DEAD));
@@ -126,8 +124,7 @@ static void a_strangers_seq_is_rejected(void)
 		signal(SIGABRT, SIG_DFL);
 		fclose(stderr);
 		for (unsigned k = 0; k < 2; k++) {
-			driver_init(&d[k]);
-			driver_insert(&d[k], mm, k, 1);
+			driver_open(&d[k], mm, k, 1);
 		}
 		driver_retry(&d[0], uhmm_read_begin(&d[1].n));
 		_exit(0);

@@ -45,8 +45,7 @@ static void writers_do_not_wait_for_readers(void)
 	struct driver d;
 
 	nonblock.flags = UHMM_EVENT_NONBLOCK;
-	driver_init(&d);
-	driver_insert(&d, mm, 0, 4);
+	driver_open(&d, mm, 0, 4);
 	for (int k = 0; k < 4; k++)
 		parked_start(&p[k], &d);
 	for (int k = 0; k < 100; k++) {
@@ -64,8 +63,7 @@ static void writers_do_not_wait_for_readers(void)
 		worker_join(&p[k].w);
 		CHECK(p[k].retried);
 	}
-	driver_remove(&d);
-	uhmm_mm_close(mm);
+	proto_close(mm, &d);
 }
 
 /* A removal with a parked reader of the notifier: nothing to wait for either. */
@@ -75,8 +73,7 @@ static void removal_does_not_wait_for_readers(void)
 	struct parked p;
 	struct driver d;
 
-	driver_init(&d);
-	driver_insert(&d, mm, 0, 4);
+	driver_open(&d, mm, 0, 4);
 	parked_start(&p, &d);
 	driver_remove(&d);
 	gate_open(&p.gate);
@@ -94,12 +91,9 @@ static void writers_do_not_wait_for_sleeping_readers(void)
 	struct reader r;
 	struct driver d;
 
-	driver_init(&d);
-	driver_insert(&d, mm, 0, 4);
-	invalidator_start(&i, mm, 0, 1);
-	invalidator_await_open(&i);
-	reader_start(&r, &d);
-	CHECK(worker_asleep(&r.w));
+	driver_open(&d, mm, 0, 4);
+	invalidator_open(&i, mm, 0, 1);
+	reader_sleeps(&r, &d);
 	for (int k = 0; k < 100; k++) {
 		start_pages(mm, &inv, 0, 4);
 		uhmm_invalidate_end(&inv);
@@ -107,8 +101,7 @@ static void writers_do_not_wait_for_sleeping_readers(void)
 	invalidator_end(&i);
 	worker_join(&r.w);
 	CHECK(!driver_retry(&d, r.seq));
-	driver_remove(&d);
-	uhmm_mm_close(mm);
+	proto_close(mm, &d);
 }
 
 static uint64_t now_ns(void)
@@ -129,12 +122,10 @@ static void wait_is_bounded(void)
 	struct driver d;
 	uint64_t seq = 77;
 
-	driver_init(&d);
-	driver_insert(&d, mm, 0, 4);
+	driver_open(&d, mm, 0, 4);
 	CHECK_EQ(core_read_begin(&d.n, now_ns(), &seq), 0); /* quiet: a deadline that has passed does not matter */
 	CHECK(!driver_retry(&d, seq));
-	invalidator_start(&i, mm, 0, 1);
-	invalidator_await_open(&i);
+	invalidator_open(&i, mm, 0, 1);
 	seq = 77;
 	CHECK_EQ(core_read_begin(&d.n, now_ns() + 1000000, &seq), -ETIMEDOUT);
 	CHECK_EQ(core_read_begin(&d.n, 0, &seq), -ETIMEDOUT);

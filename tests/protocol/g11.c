@@ -143,10 +143,8 @@ static void aborted_inside_another(void)
 		entry_init(&e, mm, 0, 4);
 		get(&e);
 		a.abort = true;
-		invalidator_start(&a, mm, 0, 2);
-		invalidator_await_open(&a);
-		invalidator_start(&b, mm, 1, 2);
-		invalidator_await_open(&b);
+		invalidator_open(&a, mm, 0, 2);
+		invalidator_open(&b, mm, 1, 2);
 		invalidator_end(&a);
 		CHECK_EQ(state_of(&e), SUSPENDED);
 		worker_start(&w, get_in_worker, &e);
@@ -183,8 +181,7 @@ static void active_until_end_has_run(void)
 	entry_init(&e, mm, 0, 4);
 	get(&e);
 	e.d.on_end = stop_and_see;
-	invalidator_start(&i, mm, 0, 1);
-	invalidator_await_open(&i);
+	invalidator_open(&i, mm, 0, 1);
 	gate_open(&i.opened);
 	gate_await(&e.d.gate);
 	worker_start(&w, get_in_worker, &e);

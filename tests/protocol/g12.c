@@ -102,8 +102,7 @@ static void holder_of_driver_lock(enum announced when, unsigned depth)
 	CHECK_EQ(plan.invalidates_inside, 0);
 	CHECK_EQ(d.invalidates, 0);
 	CHECK(uhmm_read_retry(&d.n, seq)); /* stale at once */
-	reader_start(&r, &d);
-	CHECK(worker_asleep(&r.w)); /* and active until drained */
+	reader_sleeps(&r, &d); /* and active until drained */
 	if (when == BEFORE_UNLOCK)
 		uhmm_lock_released(&d.lock);
 	CHECK_EQ(pthread_mutex_unlock(&d.lock), 0);
@@ -118,8 +117,7 @@ static void holder_of_driver_lock(enum announced when, unsigned depth)
 	CHECK(d.start <= BASE + PAGE && d.end >= BASE + 2 * PAGE);
 	CHECK(!driver_is_programmed(&d));
 	CHECK(!driver_retry(&d, r.seq));
-	driver_remove(&d);
-	uhmm_mm_close(mm);
+	proto_close(mm, &d);
 }
 
 static void released_before_unlock(void)
@@ -147,8 +145,7 @@ static void every_seq_is_stale(void)
 	uint64_t seq;
 
 	mm = ready(&d);
-	driver_init(&far);
-	driver_insert(&far, mm, 1000, 1);
+	driver_open(&far, mm, 1000, 1);
 	seq = uhmm_read_begin(&far.n);
 	driver_lock(&d);
 	interrupt();
@@ -161,8 +158,7 @@ static void every_seq_is_stale(void)
 	await_drained(&d);
 	CHECK_EQ(far.invalidates, 0);
 	driver_remove(&far);
-	driver_remove(&d);
-	uhmm_mm_close(mm);
+	proto_close(mm, &d);
 }
 
 /* The core's own lock is interrupted: the same, and the holder goes on. */
@@ -183,8 +179,7 @@ static void holder_of_core_lock(void)
 	await_drained(&d);
 	CHECK(d.invalidates >= 1);
 	CHECK_EQ(d.ends_changed, d.invalidates);
-	driver_remove(&d);
-	uhmm_mm_close(mm);
+	proto_close(mm, &d);
 }
 
 /*
@@ -198,8 +193,7 @@ static void queue_overflows(void)
 
 	mm = ready(&d);
 	CHECK_EQ(uhmm_notifier_resize(&d.n, PAGE_AT(0), QUEUE_ENTRIES * PAGE), 0);
-	driver_init(&last);
-	driver_insert(&last, mm, 3 * QUEUE_ENTRIES - 1, 1);
+	driver_open(&last, mm, 3 * QUEUE_ENTRIES - 1, 1);
 	for (int round = 0; round < 3; round++) { /* the places are free again afterwards */
 		driver_program(&last);
 		plan.page = 0;
@@ -215,8 +209,7 @@ static void queue_overflows(void)
 		last.invalidates = round + 1;
 	}
 	driver_remove(&last);
-	driver_remove(&d);
-	uhmm_mm_close(mm);
+	proto_close(mm, &d);
 }
 
 /* Aborted in the handler: nothing has changed, so nothing need be torn down, and nobody waits for anything. */
@@ -233,8 +226,7 @@ static void aborted_in_handler(void)
 	await_drained(&d);
 	CHECK_EQ(d.ends_changed, 0);
 	driver_program(&d);
-	driver_remove(&d);
-	uhmm_mm_close(mm);
+	proto_close(mm, &d);
 }
 
 /* The control: nobody's lock is held, so the handler runs the callback itself, before it changes anything. */
@@ -250,8 +242,7 @@ static void nothing_held(void)
 	CHECK_EQ(d.invalidates, 1);
 	CHECK_EQ(d.ends_changed, 1);
 	CHECK(!driver_is_programmed(&d));
-	driver_remove(&d);
-	uhmm_mm_close(mm);
+	proto_close(mm, &d);
 }
 
 /* Begun fast inside the handler (it overlapped nothing), claimed by an insert of another thread before its end. */
@@ -300,8 +291,7 @@ static void claimed_on_top_of_holder(void)
 	CHECK(other.ends >= 1);
 	driver_program(&other);
 	driver_remove(&other);
-	driver_remove(&d);
-	uhmm_mm_close(mm);
+	proto_close(mm, &d);
 }
 
 /* In its own open invalidation, slow or claimed, a thread is told DEAD at once where it covers, and only there. */
@@ -329,8 +319,7 @@ static void own_open_invalidation(void)
 	driver_program(&fresh);
 	driver_remove(&fresh);
 	driver_remove(&far);
-	driver_remove(&d);
-	uhmm_mm_close(mm);
+	proto_close(mm, &d);
 }
 
 static void read_in_callback(struct driver *d)
@@ -349,8 +338,7 @@ static void own_callback(void)
 	start_pages(mm, &inv, 0, 1);
 	uhmm_invalidate_end(&inv);
 	CHECK_EQ(d.ends, 1);
-	driver_remove(&d);
-	uhmm_mm_close(mm);
+	proto_close(mm, &d);
 }
 
 /* Queued counts as its own, too: it is waiting for this very thread to let go of its lock. */
@@ -366,8 +354,7 @@ static void own_queued_invalidation(void)
 	driver_unlock(&d);
 	CHECK_EQ(plan.seq_inside, UHMM_SEQ_DEAD);
 	await_drained(&d);
-	driver_remove(&d);
-	uhmm_mm_close(mm);
+	proto_close(mm, &d);
 }
 
 int main(int argc, char **argv)

@@ -181,6 +181,12 @@ void driver_insert(struct driver *d, struct uhmm_mm *mm, unsigned page, unsigned
 	CHECK_EQ(uhmm_notifier_insert(mm, &d->n, PAGE_AT(page), pages * PAGE, &driver_ops), 0);
 }
 
+void driver_open(struct driver *d, struct uhmm_mm *mm, unsigned page, unsigned pages)
+{
+	driver_init(d);
+	driver_insert(d, mm, page, pages);
+}
+
 void driver_remove(struct driver *d)
 {
 	driver_lock(d);
@@ -239,6 +245,12 @@ struct uhmm_mm *proto_open(void)
 	return mm;
 }
 
+void proto_close(struct uhmm_mm *mm, struct driver *last)
+{
+	driver_remove(last);
+	uhmm_mm_close(mm);
+}
+
 struct uhmm_event pages_event(unsigned page, unsigned pages)
 {
 	return (struct uhmm_event){.start = BASE + page * PAGE, .end = BASE + (page + pages) * PAGE, .kind = UHMM_EVENT_UNMAP};
@@ -278,6 +290,12 @@ void invalidator_await_open(struct invalidator *i)
 	gate_await(&i->opened);
 }
 
+void invalidator_open(struct invalidator *i, struct uhmm_mm *mm, unsigned page, unsigned pages)
+{
+	invalidator_start(i, mm, page, pages);
+	invalidator_await_open(i);
+}
+
 void invalidator_end(struct invalidator *i)
 {
 	gate_open(&i->opened);
@@ -296,6 +314,12 @@ void reader_start(struct reader *r, struct driver *d)
 	r->d = d;
 	r->seq = UINT64_MAX;
 	worker_start(&r->w, begin, r);
+}
+
+void reader_sleeps(struct reader *r, struct driver *d)
+{
+	reader_start(r, d);
+	CHECK(worker_asleep(&r->w));
 }
 
 int proto_main(int argc, char **argv, const struct proto_case *cases, size_t n)

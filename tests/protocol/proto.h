@@ -89,6 +89,7 @@ void driver_init(struct driver *d);
 void driver_lock(struct driver *d);
 void driver_unlock(struct driver *d);
 void driver_insert(struct driver *d, struct uhmm_mm *mm, unsigned page, unsigned pages);
+void driver_open(struct driver *d, struct uhmm_mm *mm, unsigned page, unsigned pages); /* init and insert */
 void driver_remove(struct driver *d);
 /* One whole look-up, begun again until it succeeds. */
 void driver_program(struct driver *d);
@@ -99,6 +100,7 @@ extern const struct uhmm_notifier_ops driver_ops;
 void stop_at_gate(struct driver *d);
 
 struct uhmm_mm *proto_open(void);
+void proto_close(struct uhmm_mm *mm, struct driver *last); /* removes what is inserted last */
 struct uhmm_event pages_event(unsigned page, unsigned pages);
 void start_pages(struct uhmm_mm *mm, struct uhmm_invalidation *inv, unsigned page, unsigned pages);
 /* A whole invalidation in a worker: start (through whatever callbacks stop at), then held open until the gate lets it end. */
@@ -111,6 +113,7 @@ struct invalidator {
 };
 void invalidator_start(struct invalidator *i, struct uhmm_mm *mm, unsigned page, unsigned pages);
 void invalidator_await_open(struct invalidator *i);
+void invalidator_open(struct invalidator *i, struct uhmm_mm *mm, unsigned page, unsigned pages); /* both */
 void invalidator_end(struct invalidator *i); /* opens the gate and joins */
 
 /* A look-up in a worker: read_begin, and what it answered. */
@@ -120,6 +123,7 @@ struct reader {
 	_Atomic uint64_t seq;
 };
 void reader_start(struct reader *r, struct driver *d);
+void reader_sleeps(struct reader *r, struct driver *d); /* start, and see it asleep */
 
 struct proto_case {
 	const char *name;

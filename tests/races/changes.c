@@ -6,6 +6,7 @@
 #include <sys/mman.h>
 #include <sys/syscall.h>
 
+#include "../bare.h"
 #include "races.h"
 
 #define RW (PROT_READ | PROT_WRITE)
@@ -19,7 +20,7 @@ static void must_be(const void *p, const void *page, enum race_change kind)
 
 static void raw_unmap(void *p)
 {
-	if (race_raw(SYS_munmap, (long)p, RACE_PAGE, 0, 0, 0, 0))
+	if (bare_call(SYS_munmap, (long)p, RACE_PAGE, 0, 0, 0, 0))
 		race_die("raw munmap failed");
 }
 
@@ -58,7 +59,7 @@ void race_change_libc(void *page, enum race_change kind)
 
 static void *raw_map(void *at, size_t len, int flags)
 {
-	return (void *)race_raw(SYS_mmap, (long)at, (long)len, RW, ANON | flags, -1, 0);
+	return (void *)bare_call(SYS_mmap, (long)at, (long)len, RW, ANON | flags, -1, 0);
 }
 
 void race_change_raw(void *page, enum race_change kind)
@@ -67,7 +68,7 @@ void race_change_raw(void *page, enum race_change kind)
 
 	switch (kind) {
 	case RACE_DISCARD:
-		if (race_raw(SYS_madvise, (long)page, RACE_PAGE, MADV_DONTNEED, 0, 0, 0))
+		if (bare_call(SYS_madvise, (long)page, RACE_PAGE, MADV_DONTNEED, 0, 0, 0))
 			race_die("raw madvise failed");
 		break;
 	case RACE_REPLACE:
@@ -80,7 +81,7 @@ void race_change_raw(void *page, enum race_change kind)
 		break;
 	case RACE_MOVE_ONTO:
 		p = raw_map(NULL, 2 * RACE_PAGE, 0);
-		must_be((void *)race_raw(SYS_mremap, (long)p, RACE_PAGE, RACE_PAGE, MREMAP_MAYMOVE | MREMAP_FIXED,
+		must_be((void *)bare_call(SYS_mremap, (long)p, RACE_PAGE, RACE_PAGE, MREMAP_MAYMOVE | MREMAP_FIXED,
 					 (long)page, 0), page, kind);
 		raw_unmap((char *)p + RACE_PAGE);
 		break;
@@ -99,8 +100,7 @@ static int library_reg(void *ctx, struct uhmm_reg *reg)
 	reg->handle = race_identity(reg->addr);
 	if (!reg->handle)
 		return -EFAULT;
-	if (c->reg_turns_max)
-		race_spin(race_random(&seed) % c->reg_turns_max);
+	race_delay(c->reg_turns_max, &seed);
 	return 0;
 }
 
@@ -133,6 +133,7 @@ static void library_change(struct race_cache *c, void *page, enum race_change ki
 {
 	struct uhmm_event e = { .start = (uintptr_t)page, .end = (uintptr_t)page + RACE_PAGE,
 				.kind = kind == RACE_DISCARD ? UHMM_EVENT_CLEAR : UHMM_EVENT_UNMAP };
+	static _Thread_local uint64_t seed = 98;
 	struct uhmm_invalidation inv;
 
 	if (!c->explicit_calls) {
@@ -141,6 +142,7 @@ static void library_change(struct race_cache *c, void *page, enum race_change ki
 	}
 	if (uhmm_invalidate_start(c->mm, &inv, &e))
 		race_die("invalidate_start failed");
+	race_delay(RACE_CHANGE_TURNS_MAX, &seed);
 	race_change_raw(page, kind);
 	uhmm_invalidate_end(&inv);
 }

@@ -47,6 +47,7 @@ static void over(struct model *m)
 
 static void model_change(struct race_cache *c, void *page, enum race_change kind)
 {
+	static _Thread_local uint64_t seed = 98;
 	struct model *m = c->model;
 	/* RACE_OPEN_NO_WAIT: who was under way when watching began tells nobody, here or at the end. */
 	bool seen = atomic_load(&m->watching);
@@ -54,8 +55,10 @@ static void model_change(struct race_cache *c, void *page, enum race_change kind
 	/* RACE_TRUST_UNMAP_ONLY: an unmap that nobody saw, and a mapping that is no event. */
 	if (m->mistake == RACE_TRUST_UNMAP_ONLY && kind == RACE_RAW_UNMAP)
 		seen = false;
-	if (seen)
+	if (seen) {
 		announce(m);
+		race_delay(RACE_CHANGE_TURNS_MAX, &seed);
+	}
 	race_change_raw(page, kind);
 	if (seen)
 		over(m);
@@ -86,8 +89,7 @@ static int model_get(struct race_cache *c, void *addr, void **reg, uint64_t *han
 		h = race_identity(addr);
 		if (!h)
 			return -EFAULT;
-		if (c->reg_turns_max)
-			race_spin(race_random(&seed) % c->reg_turns_max);
+		race_delay(c->reg_turns_max, &seed);
 		pthread_mutex_lock(&m->lock);
 		/* RACE_INSERT_AFTER_REGISTER: what happened since the page was looked up is not asked. */
 		if (m->mistake == RACE_INSERT_AFTER_REGISTER || m->seq == seq) {

@@ -12,6 +12,7 @@
 #include <sys/mman.h>
 #include <sys/syscall.h>
 
+#include "../bare.h"
 #include "races.h"
 
 #define CALLS_MAX 64u
@@ -39,7 +40,7 @@ static int reg_discards(void *ctx, struct uhmm_reg *reg)
 	} else {
 		if (uhmm_invalidate_start(s->mm, &inv, &e))
 			race_die("invalidate_start failed");
-		race_raw(SYS_madvise, (long)reg->addr, (long)reg->len, MADV_DONTNEED, 0, 0, 0);
+		bare_call(SYS_madvise, (long)reg->addr, (long)reg->len, MADV_DONTNEED, 0, 0, 0);
 		uhmm_invalidate_end(&inv);
 	}
 	reg->handle = s->calls;

@@ -25,6 +25,8 @@
 #define RACE_PAGE ((size_t)4096)
 /* A control that happens not to lose (few tries, or one processor kept busy by others) is tried again so often. */
 #define RACE_CONTROL_ROUNDS 20
+/* Between the event and the call, where both are ours; a short system call's length. */
+#define RACE_CHANGE_TURNS_MAX 256
 
 /*
  * Under ThreadSanitizer changes are bracketed explicitly: glibc unmaps and discards in threads that the sanitizer has already
@@ -82,10 +84,13 @@ void race_progress(void);
 
 uint64_t race_random(uint64_t *state);
 void race_spin(uint64_t turns); /* a delay: some nanoseconds a turn */
+/*
+ * Where the other thread should come in between: up to so many turns, nothing if 0. One in sixteen gives the processor away,
+ * as a registration that sleeps does: on one processor, or one that others keep busy, nobody would come in between otherwise.
+ */
+void race_delay(uint64_t turns_max, uint64_t *seed);
 void race_pause(unsigned *spins); /* one turn of a wait that may be long */
 
-/* The system calls inline: what no hook sees. Negative errno on failure. */
-long race_raw(long nr, long a, long b, long c, long d, long e, long f);
 void *race_map_page(void); /* anonymous, untouched, in the middle of two guard pages */
 
 /* Identity of the page at addr, given to it now if it has none; 0 if nothing is mapped there (or not for writing). */

@@ -11,7 +11,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
-#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "races.h"
@@ -80,6 +79,18 @@ void race_spin(uint64_t turns)
 		__asm__ volatile("" ::: "memory");
 }
 
+void race_delay(uint64_t turns_max, uint64_t *seed)
+{
+	uint64_t r;
+
+	if (!turns_max)
+		return;
+	r = race_random(seed);
+	race_spin((r >> 8) % turns_max);
+	if (r % 16 == 0)
+		sched_yield();
+}
+
 void race_pause(unsigned *spins)
 {
 	/* With fewer processors than threads only the scheduler can help. */
@@ -87,26 +98,6 @@ void race_pause(unsigned *spins)
 		sched_yield();
 	else
 		race_spin(8);
-}
-
-long race_raw(long nr, long a, long b, long c, long d, long e, long f)
-{
-#if defined(__x86_64__)
-	register long r10 __asm__("r10") = d;
-	register long r8 __asm__("r8") = e;
-	register long r9 __asm__("r9") = f;
-	long ret;
-
-	__asm__ volatile("syscall"
-			 : "=a"(ret)
-			 : "0"(nr), "D"(a), "S"(b), "d"(c), "r"(r10), "r"(r8), "r"(r9)
-			 : "rcx", "r11", "memory");
-	return ret;
-#else
-	long ret = syscall(nr, a, b, c, d, e, f);
-
-	return ret < 0 ? -errno : ret;
-#endif
 }
 
 void *race_map_page(void)

@@ -81,14 +81,19 @@ def check_summary(directory):
 def check_mutants(directory, build):
     sample = directory / 'sample.mut'
     sample.write_text(MUTANTS, encoding='utf-8')
-    done = run(ROOT / 'scripts/mutants.py', '--build', build, sample)
-    lines = [line for line in done.stdout.splitlines() if not line.startswith('1..')]
+    done = run(ROOT / 'scripts/mutants.py', '--build', build, '--patience', 0, sample)
+    lines = [line for line in done.stdout.splitlines() if not line.startswith(('1..', '#'))]
     if len(lines) != len(VERDICTS) or done.returncode != 1:
         yield f'mutants: {done.stdout!r} {done.stderr!r}, exit status {done.returncode}'
         return
     for line, verdict, reason in zip(lines, VERDICTS, REASONS):
         if not line.startswith(verdict + ' ') or reason not in line:
             yield f'mutants: expected {verdict}, {reason}: {line}'
+    # The end of either stream alone tells it all.
+    for stream in (done.stdout, done.stderr):
+        end = stream.splitlines()[-VERDICTS.count('not ok') - 1:]
+        if [line.startswith('# FAILED ') for line in end] != [True] * (len(end) - 1) + [False] or '1 of 5' not in end[-1]:
+            yield f'mutants: the last lines do not say what failed: {end}'
 
 
 def main():

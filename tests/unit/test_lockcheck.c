@@ -37,7 +37,7 @@ static int setup(void **state)
 	return 0;
 }
 
-static int lock_a, lock_b, lock_c;
+static int lock_a, lock_b, lock_c, lock_d;
 
 /* What a callback that takes one lock looks like to the checker. */
 static void callback_taking(const void *lock, const char *name)
@@ -276,6 +276,72 @@ static void test_signal_handler_is_excused(void **state)
 	sigaction(SIGUSR1, &old, NULL);
 }
 
+#if defined(__x86_64__) && !defined(__SANITIZE_THREAD__)
+static unsigned steps, phase;
+
+/* Never b while d is held or d while b is: whoever takes a forgotten entry for a lock that is held sees both. */
+static void handler_takes_locks(int sig)
+{
+	unsigned turn = steps++ + phase;
+	const void *lock = turn % 2 ? &lock_b : &lock_d;
+	const char *name = turn % 2 ? "b" : "d";
+
+	(void)sig;
+	if (turn % 3 == 0) {
+		callback_taking(lock, name);
+	} else {
+		lockcheck_acquire(lock, name);
+		lockcheck_release(lock);
+	}
+}
+
+/* The processor traps after every instruction while this flag is set, but not in handlers. Below the red zone. */
+#define SINGLE_STEP "0x100"
+#define CHANGE_FLAGS(how) "subq $128, %%rsp; pushfq; " how ", (%%rsp); popfq; addq $128, %%rsp"
+static inline void single_step(void)
+{
+	__asm__ volatile(CHANGE_FLAGS("orq $" SINGLE_STEP) ::: "memory", "cc");
+}
+
+static inline void run_on(void)
+{
+	__asm__ volatile(CHANGE_FLAGS("andq $~" SINGLE_STEP) ::: "memory", "cc");
+}
+#endif
+
+/* A handler that takes locks comes after every single instruction of the owner's own: no entry is lost, none is left over. */
+static void test_handler_at_every_instruction(void **state)
+{
+	(void)state;
+#if defined(__x86_64__) && !defined(__SANITIZE_THREAD__)
+	struct sigaction sa = {.sa_handler = handler_takes_locks}, old;
+
+	sigaction(SIGTRAP, &sa, &old);
+	callback_taking(&lock_a, "a"); /* so that a change under a or c would be a mistake, but for the handler's */
+	callback_taking(&lock_c, "c");
+	for (phase = 0; phase < 6; phase++, steps = 0) {
+		single_step();
+		lockcheck_acquire(&lock_a, "a");
+		lockcheck_opened();
+		lockcheck_acquire(&lock_c, "c");
+		lockcheck_release(&lock_a);
+		lockcheck_closed();
+		lockcheck_release(&lock_c);
+		run_on();
+		assert_true(steps > 100);
+	}
+	sigaction(SIGTRAP, &old, NULL);
+	assert_int_equal(reports, 0);
+	/* Neither a callback nor one of its locks is open still. */
+	lockcheck_allocating();
+	assert_int_equal(reports, 0);
+	lockcheck_release(&lock_b);
+	assert_int_equal(reports, 1);
+#else
+	skip();
+#endif
+}
+
 static void *other_half(void *arg)
 {
 	(void)arg;
@@ -372,6 +438,7 @@ int main(void)
 		cmocka_unit_test_setup(test_silent_when_kept, setup),
 		cmocka_unit_test_setup(test_same_class_is_silent, setup),
 		cmocka_unit_test_setup(test_signal_handler_is_excused, setup),
+		cmocka_unit_test_setup(test_handler_at_every_instruction, setup),
 		cmocka_unit_test_setup(test_across_threads, setup),
 		cmocka_unit_test_setup(test_tables_full, setup),
 		cmocka_unit_test_setup(test_default_prints_and_aborts, setup),

@@ -8,11 +8,14 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
+#include <string.h>
 
 #include <cmocka.h>
 
 #include "port/clock.h"
 #include "port/sync.h"
+#include "port/thread.h"
 
 #define THREADS 4
 #define TURNS 20000
@@ -130,7 +133,8 @@ static void an_await_ends_at_its_deadline(void **state)
 }
 
 struct waiter {
-	struct uhmm_a32 word, entered, left;
+	const struct uhmm_a32 *shared; /* waited on instead of word, if not NULL */
+	struct uhmm_a32 word, left, tid;
 	uint32_t wanted;
 	struct uhmm_a32 failed;
 };
@@ -139,11 +143,33 @@ static void *await(void *arg)
 {
 	struct waiter *w = arg;
 
-	a32_store_release(&w->entered, 1);
-	if (sync_await32(&w->word, is_at_least, &w->wanted, SYNC_FOREVER))
+	a32_store_release(&w->tid, thread_id());
+	if (sync_await32(w->shared ? w->shared : &w->word, is_at_least, &w->wanted, SYNC_FOREVER))
 		a32_store_release(&w->failed, 1);
 	a32_store_release(&w->left, 1);
 	return NULL;
+}
+
+static bool sleeps(uint32_t tid)
+{
+	char path[64], line[256] = "";
+	const char *after;
+	FILE *f;
+
+	snprintf(path, sizeof(path), "/proc/self/task/%u/stat", tid);
+	f = fopen(path, "r");
+	assert_non_null(f);
+	assert_non_null(fgets(line, sizeof(line), f));
+	fclose(f);
+	after = strrchr(line, ')');
+	return after && after[1] == ' ' && after[2] == 'S';
+}
+
+/* In the wait itself: a waiter has nothing else to sleep in. */
+static void until_it_sleeps(struct waiter *w)
+{
+	while (!a32_load_acquire(&w->tid) || !sleeps(a32_load_acquire(&w->tid)))
+		sched_yield();
 }
 
 static void on_signal(int sig)
@@ -161,16 +187,17 @@ static void only_the_predicate_ends_an_await(void **state)
 	(void)state;
 	sigaction(SIGUSR1, &action, &old);
 	pthread_create(&thread, NULL, await, &w);
-	while (!a32_load_acquire(&w.entered))
-		sched_yield();
 	for (int i = 0; i < 20; i++) {
-		sync_wake32(&w.word);
-		pthread_kill(thread, SIGUSR1);
+		until_it_sleeps(&w);
 		if (i == 10)
 			a32_store_release(&w.word, 2);
-		clock_sleep_ns(100000);
-		assert_int_equal(a32_load_acquire(&w.left), 0);
+		if (i % 2)
+			sync_wake32(&w.word);
+		else
+			pthread_kill(thread, SIGUSR1);
 	}
+	until_it_sleeps(&w);
+	assert_int_equal(a32_load_acquire(&w.left), 0);
 	a32_store_release(&w.word, 3);
 	sync_wake32(&w.word);
 	pthread_join(thread, NULL);
@@ -210,17 +237,24 @@ static void no_wake_is_lost(void **state)
 
 static void a_wake_wakes_all(void **state)
 {
-	struct waiter w = {.wanted = 1};
+	struct waiter w[THREADS] = {0};
+	struct uhmm_a32 word = {0};
 	pthread_t thread[THREADS];
 
 	(void)state;
+	for (int i = 0; i < THREADS; i++) {
+		w[i].shared = &word;
+		w[i].wanted = 1;
+		pthread_create(&thread[i], NULL, await, &w[i]);
+	}
 	for (int i = 0; i < THREADS; i++)
-		pthread_create(&thread[i], NULL, await, &w);
-	clock_sleep_ns(2000000); /* so that most of them sleep; right either way */
-	a32_store_release(&w.word, 1);
-	sync_wake32(&w.word);
-	for (int i = 0; i < THREADS; i++)
+		until_it_sleeps(&w[i]);
+	a32_store_release(&word, 1);
+	sync_wake32(&word);
+	for (int i = 0; i < THREADS; i++) {
 		pthread_join(thread[i], NULL);
+		assert_int_equal(a32_load_acquire(&w[i].failed), 0);
+	}
 }
 
 /*

@@ -45,6 +45,19 @@ int thread_exit_register(void (*fn)(void *area))
 	return -pthread_setspecific(exit_key, thread_area());
 }
 
+uint32_t thread_id(void)
+{
+	return (uint32_t)port_syscall(SYS_gettid, 0, 0, 0, 0, 0, 0);
+}
+
+/* Any other failure says nothing about the thread. */
+bool thread_is_gone(uint32_t id)
+{
+	long process = port_syscall(SYS_getpid, 0, 0, 0, 0, 0, 0);
+
+	return port_syscall(SYS_tgkill, process, (long)id, 0, 0, 0, 0) == -ESRCH;
+}
+
 struct service_start {
 	void (*fn)(void *arg);
 	void *arg;
