@@ -7,11 +7,12 @@ PREFIX ?= /usr/local
 MESON ?= meson
 NINJA ?= ninja
 
-# Which suites a sanitizer can say something about; another compiler is asked for warnings and the basics.
-CODE_SUITES = --no-suite style --no-suite mutants --no-suite model
+# Which suites a sanitizer can say something about (the race lab has its own instrumentation and is never built with another's);
+# another compiler is asked for warnings and the basics.
+CODE_SUITES = --no-suite style --no-suite mutants --no-suite model --no-suite lab
 BASIC_SUITES = --suite unit --suite protocol --suite cli
 
-.PHONY: all setup run test asan tsan clang lint bench soak format install clean
+.PHONY: all setup run test asan tsan clang lint bench lab lab-full soak format install clean
 
 all: $(BUILD)/build.ninja
 	@$(NINJA) -C $(BUILD) -j $(JOBS) --quiet
@@ -49,6 +50,14 @@ lint:
 
 bench: all
 	@$(BUILD)/tools/uhmm bench
+
+# The race lab: the part of its table that every change has to pass; and hours of larger bounds, which go on where they were
+# stopped (LAB_SECONDS=600 to stop by themselves).
+lab: all
+	@$(BUILD)/tools/uhmm races --ci
+
+lab-full: all
+	@$(BUILD)/tools/uhmm races --full --state build/lab --seconds $(or $(LAB_SECONDS),0)
 
 # Ten minutes of random everything, plain and under each sanitizer in turn.
 soak:

@@ -52,8 +52,8 @@ class Broken(Exception):
     """The mutant or its test is not usable; the message says why."""
 
 
-def parse(path):
-    """The mutants of one file, each a dict of FIELDS and a name."""
+def parse(path, fields=FIELDS, more=()):
+    """The mutants of one file, each a dict of these fields, of `more` if they are there, and a name."""
     blocks, block = [], {}
     for line in path.read_text(encoding='utf-8').splitlines() + ['']:
         if line.startswith('#'):
@@ -64,11 +64,11 @@ def parse(path):
             block = {}
             continue
         key, _, value = line.partition(':')
-        if key not in FIELDS or key in block:
+        if key not in (*fields, *more) or key in block:
             raise Broken(f'{path.name}: what is "{line}"?')
         block[key] = value[1:] if value.startswith(' ') else value
     for number, block in enumerate(blocks, 1):
-        lacking = [field for field in FIELDS if field not in block]
+        lacking = [field for field in fields if field not in block]
         if lacking:
             raise Broken(f'{path.name}: mutant {number} lacks {", ".join(lacking)}')
         block['name'] = path.stem if len(blocks) == 1 else f'{path.stem}-{number}'
@@ -176,6 +176,24 @@ def describe(status):
     return status
 
 
+def apply(mutant, scratch):
+    """Writes the mutated file into a tree of its own; (original, copy, tree)."""
+    original = ROOT / mutant['file']
+    if not original.is_file():
+        raise Broken(f'no file {mutant["file"]}')
+    text = original.read_text(encoding='utf-8')
+    if text.count(mutant['find']) != 1 or not mutant['find'].strip():
+        raise Broken(f'"{mutant["find"]}" occurs {text.count(mutant["find"])} times in {mutant["file"]}')
+    tree = scratch / mutant['name']
+    copy = tree / mutant['file']
+    copy.parent.mkdir(parents=True)
+    # Headers included by "name.h" are looked for beside the including file first: bring the neighbours.
+    for neighbour in original.parent.glob('*.h'):
+        shutil.copy(neighbour, copy.parent)
+    copy.write_text(text.replace(mutant['find'], mutant['replace']), encoding='utf-8')
+    return original, copy, tree
+
+
 class Lab:
     def __init__(self, builder, scratch, options):
         self.builder, self.scratch = builder, scratch
@@ -219,26 +237,9 @@ class Lab:
                 break
         return status, 1
 
-    def apply(self, mutant):
-        """Writes the mutated file into a tree of its own; (original, copy, tree)."""
-        original = ROOT / mutant['file']
-        if not original.is_file():
-            raise Broken(f'no file {mutant["file"]}')
-        text = original.read_text(encoding='utf-8')
-        if text.count(mutant['find']) != 1 or not mutant['find'].strip():
-            raise Broken(f'"{mutant["find"]}" occurs {text.count(mutant["find"])} times in {mutant["file"]}')
-        tree = self.scratch / mutant['name']
-        copy = tree / mutant['file']
-        copy.parent.mkdir(parents=True)
-        # Headers included by "name.h" are looked for beside the including file first: bring the neighbours.
-        for neighbour in original.parent.glob('*.h'):
-            shutil.copy(neighbour, copy.parent)
-        copy.write_text(text.replace(mutant['find'], mutant['replace']), encoding='utf-8')
-        return original, copy, tree
-
     def try_mutant(self, mutant):
         """(killed, what happened); killed is None when every named test skips here."""
-        original, copy, tree = self.apply(mutant)
+        original, copy, tree = apply(mutant, self.scratch)
         outcomes = []
         for number, test in enumerate(mutant['test'].split()):
             seconds = self.check_baseline(test)
@@ -257,7 +258,6 @@ class Lab:
             return False, f'SURVIVED {" ".join(blind)}'
         return True, 'killed: ' + ', '.join(f'{test} {describe(status)}' for test, status in outcomes)
 
-
     def outcome_of(self, mutant):
         """(killed, what happened)"""
         try:
@@ -268,12 +268,29 @@ class Lab:
             return False, f'did not apply: {reason}'
 
 
-def mutants_of(files, only):
+def mutants_of(files, only, fields=FIELDS, more=()):
     for path in files:
         try:
-            yield from (mutant for mutant in parse(path) if only in mutant['name'])
+            yield from (mutant for mutant in parse(path, fields, more) if only in mutant['name'])
         except Broken as reason:
             yield {'name': path.stem, 'why': 'unreadable', 'broken': reason}
+
+
+def report(mutants, outcomes, notes):
+    """TAP of what became of each mutant, as it becomes known; the exit status."""
+    failures = []
+    for number, (mutant, (killed, what)) in enumerate(zip(mutants, outcomes), 1):
+        mark = ' # SKIP' if killed is None else ''
+        line = f'{number} - {mutant["name"]}: {what} ({mutant["why"]})'
+        print(f'{"not ok" if killed is False else "ok"} {line}{mark}', flush=True)
+        if killed is False:
+            failures.append(line)
+    print(f'1..{len(mutants)}' if mutants else '1..0 # SKIP no mutants')
+    for stream in (sys.stdout, sys.stderr):
+        for note in notes + [f'FAILED {line}' for line in failures]:
+            print(f'# {note}', file=stream)
+        print(f'# {len(mutants) - len(failures)} of {len(mutants)} mutants noticed or skipped', file=stream, flush=True)
+    return 1 if failures else 0
 
 
 def parse_arguments():
@@ -292,22 +309,9 @@ def main():
     files = options.files or sorted((ROOT / 'tests' / 'protocol' / 'mutants').glob('*.mut'))
     builder = Builder(options.build, options.build / 'mutants', os.environ.get('CC', 'gcc'))
     mutants = list(mutants_of(files, options.only))
-    failures = []
     with tempfile.TemporaryDirectory() as scratch, concurrent.futures.ThreadPoolExecutor(options.jobs) as pool:
         lab = Lab(builder, pathlib.Path(scratch), options)
-        outcomes = pool.map(lab.outcome_of, mutants)
-        for number, (mutant, (killed, what)) in enumerate(zip(mutants, outcomes), 1):
-            mark = ' # SKIP' if killed is None else ''
-            line = f'{number} - {mutant["name"]}: {what} ({mutant["why"]})'
-            print(f'{"not ok" if killed is False else "ok"} {line}{mark}', flush=True)
-            if killed is False:
-                failures.append(line)
-    print(f'1..{len(mutants)}' if mutants else '1..0 # SKIP no mutants')
-    for stream in (sys.stdout, sys.stderr):
-        for note in lab.notes + [f'FAILED {line}' for line in failures]:
-            print(f'# {note}', file=stream)
-        print(f'# {len(mutants) - len(failures)} of {len(mutants)} mutants noticed or skipped', file=stream, flush=True)
-    return 1 if failures else 0
+        return report(mutants, pool.map(lab.outcome_of, mutants), lab.notes)
 
 
 if __name__ == '__main__':

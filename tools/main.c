@@ -18,6 +18,7 @@ static const struct verb {
 	{"exec", "stream files through a device while the process changes its memory", cmd_exec},
 	{"doctor", "what this machine offers, and what follows from it", cmd_doctor},
 	{"bench", "measure the library", cmd_bench},
+	{"races", "who loses which race, under every schedule up to a bound", cmd_races},
 };
 
 #define VERBS (sizeof(verbs) / sizeof(verbs[0]))

@@ -17,6 +17,9 @@ GOOD = {
     'src/port/sync.h': TOP + '#include <pthread.h>\n',
     'src/core/x.c': TOP + '#include "port/sync.h"\n/* mmap() in a comment is fine */\nint uhmm_x(void)\n{\n\treturn 0;\n}\n',
     'src/core/x.h': TOP,
+    'src/port/lab/x.h': TOP + '#include "lab/memory.h"\n',
+    'lab/x.c': TOP + 'uint32_t f(const struct uhmm_a32 *a)\n{\n\treturn a->private_value;\n}\n',
+    'lab/arena.c': TOP + 'void f(void)\n{\n\tp = mmap(0, 1, 0, 0, 0, 0);\n}\n',
 }
 
 LONG_BODY = 'int f(void)\n{\n' + '\tg();\n' * 70 + '}\n'
@@ -29,6 +32,10 @@ BAD = [
     ('src/core/y.c', TOP + '#include "port/native/port_sync.h"\n', 'edge'),
     ('include/uhmm/y.h', TOP + '#include <liburing.h>\n', 'edge'),
     ('examples/y.c', TOP + '#include "core/core.h"\n', 'edge'),
+    ('src/core/y.c', TOP + '#include "lab/engine.h"\n', 'edge'),
+    ('src/port/native/y.c', TOP + '#include "lab/engine.h"\n', 'edge'),
+    ('lab/y.c', TOP + '#include <pthread.h>\n', 'raw'),
+    ('lab/y.c', TOP + 'void f(void)\n{\n\tp = mmap(0, 1, 0, 0, 0, 0);\n}\n', 'raw'),
     ('src/core/y.c', TOP + '#include <stdatomic.h>\n', 'raw'),
     ('src/core/y.c', TOP + 'static _Atomic int a;\n', 'raw'),
     ('src/core/y.c', TOP + 'int f(int *a)\n{\n\treturn __atomic_load_n(a, 0);\n}\n', 'raw'),

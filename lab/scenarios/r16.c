@@ -1,0 +1,41 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * r16.c: R16. A device without page faults has its queues stopped by each invalidation, and a worker makes everything valid
+ * again before they start. The next invalidation comes while it is at it: the queues must not start on what was looked up
+ * before.
+ */
+#include "lab/scenarios/common.h"
+
+static int discard(uint32_t index)
+{
+	(void)index;
+	return lab_cpu_dontneed(0, 1);
+}
+
+static void setup(const struct lab_setup *s)
+{
+	scenario_begin();
+	scenario_must(lab_cpu_mmap(0, 1, LAB_ANON, LAB_READ | LAB_WRITE), "mmap");
+	scenario_must(lab_cpu_write(0, SCENARIO_OLD), "write");
+	scenario_attach(s, 0, 1);
+	scenario_devices(s, 0, LAB_READ, 2, NULL);
+	scenario_cpus(s, discard);
+}
+
+static void check(const struct lab_setup *s)
+{
+	(void)s;
+	scenario_check_cpus(false);
+	scenario_check_users(false, 0);
+}
+
+const struct lab_scenario lab_scenario_r16 = {
+	.id = "R16",
+	.title = "queues start again on what was looked up before the next invalidation",
+	.expected = "stop_restore",
+	.losers = "restore_no_retry",
+	.setup = setup,
+	.check = check,
+	.devices_max = SCENARIO_SIDES,
+	.invalidators_max = SCENARIO_SIDES,
+};
