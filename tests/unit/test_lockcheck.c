@@ -37,7 +37,7 @@ static int setup(void **state)
 	return 0;
 }
 
-static int lock_a, lock_b, lock_c, lock_d;
+static int lock_a, lock_b, lock_c;
 
 /* What a callback that takes one lock looks like to the checker. */
 static void callback_taking(const void *lock, const char *name)
@@ -277,6 +277,8 @@ static void test_signal_handler_is_excused(void **state)
 }
 
 #if defined(__x86_64__) && !defined(__SANITIZE_THREAD__)
+static int lock_d;
+
 static unsigned steps, phase;
 
 /* Never b while d is held or d while b is: whoever takes a forgotten entry for a lock that is held sees both. */
