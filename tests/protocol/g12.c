@@ -61,6 +61,10 @@ static struct uhmm_mm *ready(struct driver *d)
 	return mm;
 }
 
+/*
+ * A reader that overtakes the drain may have read the old seq before and the empty queue after it; that is then stale, as it
+ * should be. One that begins once the first has been let go has nothing to wait for and nothing to repeat.
+ */
 static void await_drained(struct driver *d)
 {
 	struct reader r;
@@ -68,7 +72,7 @@ static void await_drained(struct driver *d)
 	reader_start(&r, d); /* waits for it, whether asleep or not */
 	worker_join(&r.w);
 	CHECK(r.seq != UHMM_SEQ_DEAD);
-	CHECK(!driver_retry(d, r.seq));
+	CHECK(!driver_retry(d, uhmm_read_begin(&d->n)));
 }
 
 enum announced { BEFORE_UNLOCK, AFTER_UNLOCK };
