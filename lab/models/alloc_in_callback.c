@@ -32,18 +32,14 @@ static void attach(struct lab_device *d, uintptr_t range_start, uintptr_t range_
 	small_driver_attach(lab_device_state(d), d, start);
 }
 
+static int fault(struct lab_device *d, uint32_t page, uint32_t access)
+{
+	return small_driver_fault(lab_device_state(d), page, access);
+}
+
 static int use(struct lab_device *d, uint32_t page, uint32_t access, uint32_t *value)
 {
-	for (uint32_t i = 0; i < MODEL_TRIES; i++) {
-		int err = model_touch(d, page, access, value);
-
-		if (err != -EFAULT)
-			return err;
-		err = small_driver_fault(lab_device_state(d), page, access);
-		if (err && err != -EAGAIN)
-			return err;
-	}
-	return -EBUSY;
+	return model_use(d, page, access, value, fault);
 }
 
 const struct lab_model lab_model_alloc_in_callback = {

@@ -46,8 +46,9 @@ static void attach(struct lab_device *d, uintptr_t range_start, uintptr_t range_
 }
 
 /* -EAGAIN: overtaken by an end. */
-static int fault(struct state *s, uint32_t page, uint32_t access)
+static int fault(struct lab_device *d, uint32_t page, uint32_t access)
 {
+	struct state *s = lab_device_state(d);
 	uint32_t seq = lab_load_acquire(&s->seq);
 	lab_frame frame;
 	int err = lab_grab(s->d, page, access, &frame);
@@ -66,16 +67,7 @@ static int fault(struct state *s, uint32_t page, uint32_t access)
 
 static int use(struct lab_device *d, uint32_t page, uint32_t access, uint32_t *value)
 {
-	for (uint32_t i = 0; i < MODEL_TRIES; i++) {
-		int err = model_touch(d, page, access, value);
-
-		if (err != -EFAULT)
-			return err;
-		err = fault(lab_device_state(d), page, access);
-		if (err && err != -EAGAIN)
-			return err;
-	}
-	return -EBUSY;
+	return model_use(d, page, access, value, fault);
 }
 
 const struct lab_model lab_model_end_only = {

@@ -88,8 +88,9 @@ static void detach(struct lab_device *d)
 }
 
 /* -EAGAIN: overtaken by a change. */
-static int fault(struct watcher *w, uint32_t page, uint32_t access)
+static int fault(struct lab_device *d, uint32_t page, uint32_t access)
 {
+	struct watcher *w = ((struct state *)lab_device_state(d))->w;
 	lab_frame frame;
 	uint32_t seq;
 	int err;
@@ -111,18 +112,7 @@ static int fault(struct watcher *w, uint32_t page, uint32_t access)
 
 static int use(struct lab_device *d, uint32_t page, uint32_t access, uint32_t *value)
 {
-	struct state *s = lab_device_state(d);
-
-	for (uint32_t i = 0; i < MODEL_TRIES; i++) {
-		int err = model_touch(d, page, access, value);
-
-		if (err != -EFAULT)
-			return err;
-		err = fault(s->w, page, access);
-		if (err && err != -EAGAIN)
-			return err;
-	}
-	return -EBUSY;
+	return model_use(d, page, access, value, fault);
 }
 
 const struct lab_model lab_model_kvm = {

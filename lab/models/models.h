@@ -25,6 +25,25 @@ static inline int model_touch(struct lab_device *d, uint32_t page, uint32_t acce
 	return access & LAB_WRITE ? lab_store(d, page, *value) : lab_load(d, page, value);
 }
 
+/*
+ * The life of a device that faults: it touches the page, and where there is no entry has fault() make one and tries again.
+ * fault() answers 0, -EAGAIN when a change overtook it, or what ends the use.
+ */
+static inline int model_use(struct lab_device *d, uint32_t page, uint32_t access, uint32_t *value,
+			    int (*fault)(struct lab_device *d, uint32_t page, uint32_t access))
+{
+	for (uint32_t i = 0; i < MODEL_TRIES; i++) {
+		int err = model_touch(d, page, access, value);
+
+		if (err != -EFAULT)
+			return err;
+		err = fault(d, page, access);
+		if (err && err != -EAGAIN)
+			return err;
+	}
+	return -EBUSY;
+}
+
 static inline bool model_overlaps(const struct uhmm_event *event, uintptr_t start, uintptr_t end)
 {
 	return event->start < end && start < event->end;

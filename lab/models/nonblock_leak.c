@@ -100,16 +100,7 @@ static int fault(struct lab_device *d, uint32_t page, uint32_t access)
 
 static int use(struct lab_device *d, uint32_t page, uint32_t access, uint32_t *value)
 {
-	for (uint32_t i = 0; i < MODEL_TRIES; i++) {
-		int err = model_touch(d, page, access, value);
-
-		if (err != -EFAULT)
-			return err;
-		err = fault(d, page, access);
-		if (err && err != -EAGAIN)
-			return err;
-	}
-	return -EBUSY;
+	return model_use(d, page, access, value, fault);
 }
 
 const struct lab_model lab_model_nonblock_leak = {

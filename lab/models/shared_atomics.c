@@ -21,18 +21,14 @@ static void attach(struct lab_device *d, uintptr_t range_start, uintptr_t range_
 	small_driver_attach(lab_device_state(d), d, NULL);
 }
 
+static int fault(struct lab_device *d, uint32_t page, uint32_t access)
+{
+	return small_driver_fault(lab_device_state(d), page, access);
+}
+
 static int use(struct lab_device *d, uint32_t page, uint32_t access, uint32_t *value)
 {
-	for (uint32_t i = 0; i < MODEL_TRIES; i++) {
-		int err = model_touch(d, page, access, value);
-
-		if (err != -EFAULT)
-			return err;
-		err = small_driver_fault(lab_device_state(d), page, access);
-		if (err && err != -EAGAIN)
-			return err;
-	}
-	return -EBUSY;
+	return model_use(d, page, access, value, fault);
 }
 
 static int atomic_add(struct lab_device *d, uint32_t page, uint32_t delta, uint32_t *old)
@@ -44,7 +40,7 @@ static int atomic_add(struct lab_device *d, uint32_t page, uint32_t delta, uint3
 			err = lab_store(d, page, *old + delta); /* the mistake: whatever the CPU has written since the load */
 		if (err != -EFAULT)
 			return err;
-		err = small_driver_fault(lab_device_state(d), page, LAB_READ | LAB_WRITE);
+		err = fault(d, page, LAB_READ | LAB_WRITE);
 		if (err && err != -EAGAIN)
 			return err;
 	}

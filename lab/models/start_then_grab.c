@@ -100,18 +100,14 @@ static void attach(struct lab_device *d, uintptr_t range_start, uintptr_t range_
 	lab_spawn_daemon(lab_device_index(d) ? "worker1" : "worker0", worker, s);
 }
 
+static int fault(struct lab_device *d, uint32_t page, uint32_t access)
+{
+	return revalidate(lab_device_state(d), page, access);
+}
+
 static int use(struct lab_device *d, uint32_t page, uint32_t access, uint32_t *value)
 {
-	for (uint32_t i = 0; i < MODEL_TRIES; i++) {
-		int err = model_touch(d, page, access, value);
-
-		if (err != -EFAULT)
-			return err;
-		err = revalidate(lab_device_state(d), page, access);
-		if (err)
-			return err;
-	}
-	return -EBUSY;
+	return model_use(d, page, access, value, fault);
 }
 
 const struct lab_model lab_model_start_then_grab = {

@@ -80,6 +80,22 @@ static void check_use(const struct scenario_user *u, uint32_t i, bool may_fault,
 		lab_fail("device %u read %u from page %u, which never held it", device, u->value[i], u->page);
 }
 
+static int discard(uint32_t index)
+{
+	(void)index;
+	return lab_cpu_dontneed(0, 1);
+}
+
+void scenario_discarded(const struct lab_setup *s, uint32_t access, uint32_t uses)
+{
+	scenario_begin();
+	scenario_must(lab_cpu_mmap(0, 1, LAB_ANON, LAB_READ | LAB_WRITE), "mmap");
+	scenario_must(lab_cpu_write(0, SCENARIO_OLD), "write");
+	scenario_attach(s, 0, 1);
+	scenario_devices(s, 0, access, uses, NULL);
+	scenario_cpus(s, discard);
+}
+
 void scenario_check_users(bool may_fault, uint32_t value)
 {
 	for (uint32_t i = 0; i < scenario_run->users; i++)

@@ -62,6 +62,9 @@ void scenario_must(int err, const char *what);
 /* Set-up: a fiber for each invalidator. */
 void scenario_cpus(const struct lab_setup *s, int (*change)(uint32_t index));
 
+/* All of set-up, for the plainest change: one written page, used by each device so often, discarded by each invalidator. */
+void scenario_discarded(const struct lab_setup *s, uint32_t access, uint32_t uses);
+
 /*
  * Check: no device gave up (-EBUSY), since there are fewer changes than tries; all got at the page unless `may_fault`; what
  * they read is `value` (0: not looked at).

@@ -6,20 +6,9 @@
  */
 #include "lab/scenarios/common.h"
 
-static int discard(uint32_t index)
-{
-	(void)index;
-	return lab_cpu_dontneed(0, 1);
-}
-
 static void setup(const struct lab_setup *s)
 {
-	scenario_begin();
-	scenario_must(lab_cpu_mmap(0, 1, LAB_ANON, LAB_READ | LAB_WRITE), "mmap");
-	scenario_must(lab_cpu_write(0, SCENARIO_OLD), "write");
-	scenario_attach(s, 0, 1);
-	scenario_devices(s, 0, LAB_WRITE, 1, NULL);
-	scenario_cpus(s, discard);
+	scenario_discarded(s, LAB_WRITE, 1);
 }
 
 static void check(const struct lab_setup *s)
