@@ -12,7 +12,7 @@ NINJA ?= ninja
 CODE_SUITES = --no-suite style --no-suite mutants --no-suite model --no-suite lab
 BASIC_SUITES = --suite unit --suite protocol --suite cli
 
-.PHONY: all setup run test asan tsan clang lint bench lab lab-full soak format install clean
+.PHONY: all setup run test asan tsan clang aarch64 lint bench lab lab-full soak format install clean
 
 all: $(BUILD)/build.ninja
 	@$(NINJA) -C $(BUILD) -j $(JOBS) --quiet
@@ -43,6 +43,11 @@ tsan:
 clang:
 	@scripts/setup.sh build test clang
 	@CC=clang scripts/test.sh build/clang -- $(BASIC_SUITES)
+
+# The whole tree for aarch64; what an emulator can run of the tests is run.
+aarch64:
+	@scripts/setup.sh build extras
+	@scripts/aarch64.sh build/aarch64
 
 lint:
 	@scripts/setup.sh build test lint

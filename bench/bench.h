@@ -139,7 +139,9 @@ void bench_memory(const struct bench_opts *o);
 void bench_open(const struct bench_opts *o);
 void bench_munmap_unrelated(const struct bench_opts *o);
 void bench_munmap_cached(const struct bench_opts *o);
+void bench_uffd(const struct bench_opts *o);
 void bench_install(const struct bench_opts *o);
+void bench_trap(const struct bench_opts *o);
 void bench_races(const struct bench_opts *o);
 
 #endif

@@ -34,8 +34,10 @@ static const struct bench_case cases[] = {
 	{ "open", "opening an address space and a cache", bench_open, 60, false },
 	{ "munmap-unrelated", "what the hooks add to an unrelated munmap", bench_munmap_unrelated, 120, false },
 	{ "munmap-cached", "munmap of one cached region in 100,000", bench_munmap_cached, 120, false },
+	{ "trap", "what the kernel's ways to stop a mapping call would cost", bench_trap, 120, false },
+	{ "uffd", "the userfaultfd witness: hooked calls, inline unmaps, hits", bench_uffd, 120, false },
 	{ "install", "hook installation in processes whose threads map and unmap", bench_install, 900, false },
-	{ "races", "stale hits in R25, R27, R29-R33", bench_races, 7200, false },
+	{ "races", "stale hits in R25-R34", bench_races, 7200, false },
 };
 #define CASES (sizeof(cases) / sizeof(cases[0]))
 

@@ -17,12 +17,14 @@ static const struct entry {
 	uint64_t quick, usual, soak;
 } entries[] = {
 	{ "R25", "late monitor", race_r25, 100, 500, 10000 },
+	{ "R26", "witness: looked up between event and change", race_r26, 2000, 20000, 1000000 },
 	{ "R27", "self-invalidating registration", race_r27, 500, 1000, 10000 },
 	{ "R29", "fork beside free", race_r29, 200, 1000, 10000 },
 	{ "R30", "put beside invalidate beside evict", race_r30, 5000, 50000, 1000000 },
 	{ "R31", "unmap nobody saw, address reused", race_r31, 2000, 20000, 1000000 },
 	{ "R32", "registered between event and change", race_r32, 2000, 20000, 1000000 },
 	{ "R33", "event between registering and inserting", race_r33, 2000, 20000, 1000000 },
+	{ "R34", "witness: event after the reuse", race_r34, 2000, 20000, 1000000 },
 };
 
 /* The losing model's figure is in the note: a race that even the model wins proves nothing, which fails the case. */

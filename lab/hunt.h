@@ -63,7 +63,7 @@ void lab_hunt_forget(const struct lab_hunt *h);
 
 /* search_bound.c: every schedule, none left out; for lab_search_all(). */
 void lab_search_unreduced(const struct lab_config *config, const struct lab_limits *limits, struct lab_result *out);
-/* search_dpor.c, for its test: 1: nothing ever leaves a sleep set; 2: reads do not race with writes. */
+/* search_dpor.c, for its test: 1: nothing leaves a sleep set; 2: reads race with nothing; 3: yields are nothing special. */
 extern uint32_t lab_dpor_mistake;
 /* search_bound.c, for its test: flushes are tried before every operation, not only those to which they matter. */
 extern bool lab_flush_anywhere;

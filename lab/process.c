@@ -45,6 +45,7 @@ void process_begin(const struct process_options *options)
 	process->options = options ? *options : defaults;
 	process_on_return = NULL;
 	process_ring_register = NULL;
+	process_on_change = NULL;
 	lab_prologue(true);
 	lab_spawn("start", open_and_settle, NULL);
 }
@@ -89,8 +90,8 @@ void process_thread_is(struct process_thread *t, enum process_doing doing, long 
 	};
 	const struct lab_op op = {.kind = LAB_OP_STEP, .write = true, .object = t, .site = &sites[doing]};
 
-	/* Nobody looks but those who begin to watch while threads are running already. */
-	if (process->options.late)
+	/* Nobody looks but who begins to watch while threads are running already, and who waits for the end of a discard. */
+	if (process->options.late || process->options.looked_at)
 		lab_point(&op);
 	t->id = process_thread_id();
 	t->doing = doing;
@@ -264,6 +265,33 @@ int process_raw_munmap(uint32_t page, uint32_t count)
 	if (lab_telling)
 		lab_call_leave();
 	return (int)result;
+}
+
+int process_inline_munmap(uint32_t page, uint32_t count)
+{
+	if (lab_telling)
+		lab_call_enter("inline munmap(%u, %u)", page, count);
+	return published(port_syscall(SYS_munmap, addr_of(page), bytes_of(count), 0, 0, 0, 0), page, count);
+}
+
+int process_inline_dontneed(uint32_t page, uint32_t count)
+{
+	if (lab_telling)
+		lab_call_enter("inline madvise(%u, %u, DONTNEED)", page, count);
+	return published(port_syscall(SYS_madvise, addr_of(page), bytes_of(count), MADV_DONTNEED, 0, 0, 0), page, count);
+}
+
+int process_inline_mremap(uint32_t from, uint32_t count, uint32_t to)
+{
+	long result;
+
+	if (lab_telling)
+		lab_call_enter("inline mremap(%u, %u, to %u)", from, count, to);
+	result = port_syscall(SYS_mremap, addr_of(from), bytes_of(count), bytes_of(count), MREMAP_MAYMOVE | MREMAP_FIXED,
+			      addr_of(to), 0);
+	if (process_on_return)
+		process_on_return(from, count, lab_load_relaxed(&process->returned) + 1);
+	return published(result, to, count);
 }
 
 int process_free(uint32_t page, uint32_t count)

@@ -30,6 +30,8 @@ struct process_options {
 	bool unpinned;         /* the registrant looks pages up and holds no reference: a mirror (R24) */
 	bool fork_child;       /* process_fork() also goes on as the child */
 	bool single_issuer;    /* the ring takes table updates from one thread only (R28) */
+	bool looked_at;        /* process_is_discarding() will be called */
+	bool reader_dies;      /* userfaultfd's, at any point */
 	bool awaits_dereg;     /* registrant_await_none() will be called */
 	bool untold;           /* some changes have no start: what gets are owed begins when a call has returned (R25, R31) */
 };
@@ -56,8 +58,11 @@ int process_mremap(uint32_t from, uint32_t count, uint32_t to);
 int process_dontneed(uint32_t page, uint32_t count);
 int process_madv_free(uint32_t page, uint32_t count);
 int process_protect(uint32_t page, uint32_t count, uint32_t prot);
-/* By an inline system call: no entry of libc sees it, and nobody publishes its return. */
+/* By an inline system call: no entry of libc sees it. Nobody publishes the return of the first. */
 int process_raw_munmap(uint32_t page, uint32_t count);
+int process_inline_munmap(uint32_t page, uint32_t count);
+int process_inline_dontneed(uint32_t page, uint32_t count);
+int process_inline_mremap(uint32_t from, uint32_t count, uint32_t to);
 /* free() of something large: the discard, with the malloc arena's lock held. */
 int process_free(uint32_t page, uint32_t count);
 /*
@@ -83,7 +88,18 @@ long process_original(enum process_entry entry, long a, long b, long c, long d, 
 /* The pages that a call is about to change: false, none. */
 bool process_range(enum process_entry entry, long a, long b, long c, long d, uint32_t *page, uint32_t *count);
 
+/* Thread i of the process is inside madvise(), as /proc shows it; process_options()->looked_at. A step. */
+bool process_is_discarding(uint32_t i);
+uint32_t process_threads(void);
+
 /* ---- the kernel: lab_syscall() of lab/port_lab.h, and ---- */
+
+/*
+ * In the call, whoever made it: after the pages have gone, or moved, or (DISCARDS) before. NULL: nobody is told. `to` is
+ * that of REMAPS.
+ */
+enum process_change { PROCESS_UNMAPS, PROCESS_REMAPS, PROCESS_DISCARDS };
+extern void (*process_on_change)(enum process_change change, uint32_t page, uint32_t count, uint32_t to);
 
 /* io_uring_register() of a simulated ring; NULL: -ENOSYS. */
 extern long (*process_ring_register)(long fd, long opcode, long arg, long count);

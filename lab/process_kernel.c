@@ -11,11 +11,15 @@
 #include "lab/process_state.h"
 #include "lab/run.h"
 #include "lab/simmm/simmm.h"
+#include "monitors/hook_files.h"
+#include "monitors/hook_text.h"
 #include "monitors/patch.h"
 #include "monitors/proc.h"
+#include "monitors/uffd.h"
 #include "port/mm.h"
 
 long (*process_ring_register)(long fd, long opcode, long arg, long count);
+void (*process_on_change)(enum process_change change, uint32_t page, uint32_t count, uint32_t to);
 
 /* Program counters, as far as anybody asks: inside one of libc's functions, and not. */
 #define PC_INSIDE ((uintptr_t)0x10000)
@@ -55,18 +59,31 @@ bool process_range(enum process_entry entry, long a, long b, long c, long d, uin
 	return pages_of(a, b, page, count);
 }
 
+static void tell(enum process_change change, uint32_t page, uint32_t count, uint32_t to)
+{
+	if (process_on_change)
+		process_on_change(change, page, count, to);
+}
+
 static long map(uint32_t page, uint32_t count, long flags)
 {
-	for (uint32_t i = 0; i < count && !(flags & MAP_FIXED); i++)
-		if (is_mapped(page + i))
-			return -EEXIST;
+	bool replaces = false;
+
+	for (uint32_t i = 0; i < count; i++)
+		replaces |= is_mapped(page + i);
+	if (replaces && !(flags & MAP_FIXED))
+		return -EEXIST;
 	if (lab_cpu_mmap(page, count, LAB_ANON, LAB_READ | LAB_WRITE))
 		return -ENOMEM;
+	if (replaces)
+		tell(PROCESS_UNMAPS, page, count, 0);
 	return (long)LAB_ADDR(page);
 }
 
 static long advise(uint32_t page, uint32_t count, long advice)
 {
+	if (advice == MADV_DONTNEED || advice == MADV_FREE)
+		tell(PROCESS_DISCARDS, page, count, 0);
 	if (advice == MADV_DONTNEED)
 		return lab_cpu_dontneed(page, count);
 	if (advice == MADV_FREE)
@@ -80,18 +97,25 @@ static long advise(uint32_t page, uint32_t count, long advice)
 static long change(long number, const long *a)
 {
 	uint32_t page, count, to, to_count;
+	int err;
 
 	if (!pages_of(a[0], a[1], &page, &count))
 		return number == SYS_madvise ? 0 : -ENOMEM; /* the library's own memory */
 	switch (number) {
 	case SYS_munmap:
-		return lab_cpu_munmap(page, count);
+		err = lab_cpu_munmap(page, count);
+		if (!err)
+			tell(PROCESS_UNMAPS, page, count, 0);
+		return err;
 	case SYS_mmap:
 		return map(page, count, a[3]);
 	case SYS_mremap:
 		if (!pages_of(a[4], a[2], &to, &to_count))
 			return -EINVAL;
-		return lab_cpu_mremap(page, count, to) ? -EFAULT : a[4];
+		if (lab_cpu_mremap(page, count, to))
+			return -EFAULT;
+		tell(PROCESS_REMAPS, page, count, to);
+		return a[4];
 	case SYS_mprotect:
 		return lab_cpu_mprotect(page, count, (uint32_t)a[2]);
 	default:
@@ -112,6 +136,20 @@ static long change_seen(long number, const long *a)
 	if (t)
 		process_thread_is(t, before, 0);
 	return result;
+}
+
+uint32_t process_threads(void)
+{
+	return process->threads;
+}
+
+bool process_is_discarding(uint32_t i)
+{
+	const struct process_thread *t = &process->thread[i];
+	const struct lab_op op = {.kind = LAB_OP_STEP, .object = t, .site = LAB_SITE("/proc: what is the thread doing?")};
+
+	lab_point(&op);
+	return t->doing == PROCESS_IN_CALL && t->call == SYS_madvise;
 }
 
 /* ---- the others ---- */
@@ -256,9 +294,123 @@ bool patch_covers(uintptr_t addr)
 	return addr == PC_INSIDE;
 }
 
+/* Nobody else patches, nor writes there. */
+bool patch_is_whole(void)
+{
+	return true;
+}
+
+bool patch_probe(uint32_t which)
+{
+	(void)which;
+	return true;
+}
+
+bool patch_is_text(uintptr_t start, uintptr_t end)
+{
+	(void)start;
+	(void)end;
+	return false;
+}
+
+bool patch_is_being_written(void)
+{
+	return false;
+}
+
+long hook_mprotect_text(long start, long len, long prot, patch_fn original)
+{
+	(void)original;
+	return process_original(PROCESS_MPROTECT, start, len, prot, 0, 0, 0);
+}
+
+void hook_text_look(void)
+{
+}
+
+void hook_text_drop(void)
+{
+}
+
 const char *patch_status(void)
 {
 	return "installed";
+}
+
+/* ---- calls on files: outside the lab, whose files are never truncated through libc ---- */
+
+bool hook_is_file_call(long number)
+{
+	(void)number;
+	return false;
+}
+
+bool hook_is_truncation(long number)
+{
+	(void)number;
+	return false;
+}
+
+long hook_file_by_number(long number, const long arg[6])
+{
+	(void)number;
+	(void)arg;
+	return -ENOSYS;
+}
+
+long hook_file_run(const struct hook_file_op *op)
+{
+	(void)op;
+	return -1;
+}
+
+void hook_files_note(uintptr_t start, uintptr_t end)
+{
+	(void)start;
+	(void)end;
+}
+
+/* ---- userfaultfd: what is decided (src/monitors/witness.c) is fed by models, what asks the kernel is outside ---- */
+
+struct uhmm_a32 uffd_lifting;
+
+int uffd_attach(struct uhmm_mm *mm, bool hooked, bool files)
+{
+	(void)mm;
+	(void)hooked;
+	(void)files;
+	return -EOPNOTSUPP;
+}
+
+void uffd_detach(struct uhmm_mm *mm)
+{
+	(void)mm;
+}
+
+void uffd_fork_prepare(void)
+{
+}
+
+void uffd_fork_parent(void)
+{
+}
+
+void uffd_fork_child(void)
+{
+}
+
+bool uffd_lift(uintptr_t start, uintptr_t end)
+{
+	(void)start;
+	(void)end;
+	return false;
+}
+
+void uffd_lifted(uintptr_t start, uintptr_t end, bool stays)
+{
+	(void)start;
+	(void)end;
+	(void)stays;
 }
 
 /* ---- the child ---- */

@@ -21,7 +21,9 @@
  *   Sleeping. Waiting on a word and waking its sleepers conflict; to wake up is an event that conflicts with nothing and comes
  *   after the wake.
  *   lab_become_child() conflicts with everything. So does a yield, since whoever yields may go on only after another has made a
- *   step: all orders with others are tried. It happens together with the event before it, and its races are that one's.
+ *   step: all orders with others are tried. It happens together with the event before it, and its races are that one's; so a
+ *   turn that ended in a yield does not go into sleep sets. From the first yield of an execution on, who may go on depends on
+ *   who has since when: nothing is reduced there.
  *   Choices that are not about fibers are part of the event during which they are made: all are tried under it.
  */
 #include <string.h>
@@ -44,6 +46,7 @@ struct event {
 	uint32_t fiber;
 	uint32_t choices; /* on the stack below it */
 	uint32_t enabled, backtrack, done, sleep;
+	uint32_t yielded;  /* of those done here, who yielded with it */
 	uint32_t sleep_after;
 	uint32_t gone; /* fibers that a fork left behind before it */
 	bool lock_was_free; /* LAB_OP_TRYLOCK: it has succeeded */
@@ -217,10 +220,11 @@ static void find_clock(struct event *e)
 	e->clock = c;
 }
 
-/* Those asleep, or tried before, whose next operation has nothing to do with this one. */
+/* Those asleep, or tried before, whose next turn has nothing to do with this one. One that yields has to do with everything. */
 static uint32_t sleep_after(const struct event *e)
 {
-	uint32_t mask = (e->sleep | e->done) & ~BIT(e->fiber);
+	const uint32_t conflicting = lab_dpor_mistake == 3 ? 0 : e->yielded;
+	uint32_t mask = (e->sleep | (e->done & ~conflicting)) & ~BIT(e->fiber);
 
 	for (uint32_t rest = mask; rest; rest &= rest - 1) {
 		const uint32_t i = (uint32_t)__builtin_ctz(rest);
@@ -284,7 +288,7 @@ static uint32_t dpor_pick(uint32_t candidates, bool on)
 					      e->fiber);
 		return perform(e);
 	}
-	e->sleep = dpor.depth ? dpor.event[dpor.depth - 1].sleep_after : 0;
+	e->sleep = dpor.depth && (!lab_run.spinners || lab_dpor_mistake == 3) ? dpor.event[dpor.depth - 1].sleep_after : 0;
 	awake = candidates & ~e->sleep;
 	if (!awake) {
 		lab_abandon();
@@ -292,8 +296,9 @@ static uint32_t dpor_pick(uint32_t candidates, bool on)
 	}
 	e->enabled = candidates;
 	e->fiber = lab_pick_usual(awake, on && (awake & BIT(lab_run.now)));
-	e->backtrack = BIT(e->fiber);
-	e->done = 0;
+	/* Who may go on after a yield depends on all that has happened since: everybody is tried. */
+	e->backtrack = lab_run.spinners && lab_dpor_mistake != 3 ? candidates : BIT(e->fiber);
+	e->done = e->yielded = 0;
 	e->known = false;
 	e->choices = stack.length;
 	dpor.length++;
@@ -347,6 +352,7 @@ static void dpor_yielded(void)
 		e->choices = stack.length;
 		dpor.length++;
 	}
+	dpor.event[decided_at(dpor.depth - 1)].yielded |= BIT(lab_run.now);
 	perform(e);
 }
 
@@ -438,7 +444,7 @@ static bool search(struct lab_hunt *h)
 struct kept {
 	uint8_t fiber, unused;
 	uint16_t enabled, backtrack, done, sleep;
-	uint16_t reserved;
+	uint16_t yielded;
 	uint32_t choices;
 };
 static struct kept kept[LAB_STEPS_MAX + 1];
@@ -458,6 +464,7 @@ static void save(struct lab_hunt *h)
 					 .backtrack = (uint16_t)e->backtrack,
 					 .done = (uint16_t)e->done,
 					 .sleep = (uint16_t)e->sleep,
+					 .yielded = (uint16_t)e->yielded,
 					 .choices = e->choices };
 	}
 	lab_hunt_save(h, parts, 4);
@@ -482,6 +489,7 @@ static bool resume(struct lab_hunt *h)
 						.backtrack = kept[i].backtrack,
 						.done = kept[i].done,
 						.sleep = kept[i].sleep,
+						.yielded = kept[i].yielded,
 						.choices = kept[i].choices };
 	}
 	return true;

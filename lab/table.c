@@ -37,7 +37,10 @@ static const struct step core_steps[][10] = {
 			   {1, 1, true, 3, 0},
 			   {2, 2, false, ANY_BOUND, 0}},
 };
-/* Of what is built on the core, the cache and the hooks: executions are ten times as long, and there is one of each side. */
+/*
+ * Of what is built on the core, the cache, the hooks and the witness: executions are ten times as long, and there is one of
+ * each side.
+ */
 static const struct step upper_steps[][10] = {
 	[LAB_PLAN_QUICK] = {{1, 1, false, 1, 0}, {1, 1, false, 2, 0}},
 	[LAB_PLAN_CI] = {{1, 1, false, 2, SOME}, {1, 1, true, 1, SOME}},
@@ -52,7 +55,8 @@ static const struct step *steps_of(const struct lab_options *o, const struct lab
 
 	if (strcmp(pair->model_name, "kvm") == 0)
 		return other_steps;
-	if (pair->scenario->core_only || (pair->scenario->devices_max < 2 && pair->scenario->invalidators_max < 2))
+	if (pair->scenario->core_only || (pair->scenario->devices_max < 2 && pair->scenario->invalidators_max < 2) ||
+	    strncmp(pair->model_name, "witness", strlen("witness")) == 0)
 		return upper_steps[plan];
 	return core_steps[plan];
 }

@@ -11,8 +11,9 @@ arguments every tests/protocol/mutants/*.mut is tried. A .mut file holds one mut
     test: protocol/g01_retry unit/test_mm
     why: G1: a reader that does not wait for an active invalidation
 
-`find` is part of one line and occurs exactly once in the file; `replace` takes its place and may be empty. `test` names sources
-under tests/ without their ".c"; every one of them has to fail (a crash, a report and a hang are failures). Sources in the same
+`find` is part of one line and occurs exactly once in the file, or in what comes after the one place where `after` occurs, if
+that is given, up to the end of that function; `replace` takes its place and may be empty. `test` names sources under tests/
+without their ".c"; every one of them has to fail (a crash, a report and a hang are failures). Sources in the same
 folder that have no main() are linked to each test. A line that begins with "#" is a comment.
 
 The tree is never touched: a mutated copy of the one file is compiled from a temporary directory against cached objects of the
@@ -64,7 +65,7 @@ def parse(path, fields=FIELDS, more=()):
             block = {}
             continue
         key, _, value = line.partition(':')
-        if key not in (*fields, *more) or key in block:
+        if key not in (*fields, *more, 'after') or key in block:
             raise Broken(f'{path.name}: what is "{line}"?')
         block[key] = value[1:] if value.startswith(' ') else value
     for number, block in enumerate(blocks, 1):
@@ -182,15 +183,23 @@ def apply(mutant, scratch):
     if not original.is_file():
         raise Broken(f'no file {mutant["file"]}')
     text = original.read_text(encoding='utf-8')
-    if text.count(mutant['find']) != 1 or not mutant['find'].strip():
-        raise Broken(f'"{mutant["find"]}" occurs {text.count(mutant["find"])} times in {mutant["file"]}')
+    before, where, behind = '', text, ''
+    if 'after' in mutant:
+        if text.count(mutant['after']) != 1:
+            raise Broken(f'"{mutant["after"]}" occurs {text.count(mutant["after"])} times in {mutant["file"]}')
+        before, where = text.split(mutant['after'])
+        before += mutant['after']
+        where, gap, behind = where.partition('\n}\n')
+        behind = gap + behind
+    if where.count(mutant['find']) != 1 or not mutant['find'].strip():
+        raise Broken(f'"{mutant["find"]}" occurs {where.count(mutant["find"])} times in {mutant["file"]}')
     tree = scratch / mutant['name']
     copy = tree / mutant['file']
     copy.parent.mkdir(parents=True)
     # Headers included by "name.h" are looked for beside the including file first: bring the neighbours.
     for neighbour in original.parent.glob('*.h'):
         shutil.copy(neighbour, copy.parent)
-    copy.write_text(text.replace(mutant['find'], mutant['replace']), encoding='utf-8')
+    copy.write_text(before + where.replace(mutant['find'], mutant['replace']) + behind, encoding='utf-8')
     return original, copy, tree
 
 

@@ -1,9 +1,10 @@
 #!/bin/sh
 # SPDX-License-Identifier: MIT
-# Usage: setup.sh {build|test|lint|clang}...
+# Usage: setup.sh {build|test|extras|lint|clang}...
 #
 # Says what these jobs need and do not find, and installs it through apt; silent and quick when everything is there.
-# Optional are liburing (without it uhmm/uring.h's functions answer -EOPNOTSUPP) and mandoc (which checks the manual pages).
+# Optional are liburing (without it uhmm/uring.h's functions answer -EOPNOTSUPP), mandoc (which checks the manual pages), and
+# the extras, without which some tests skip.
 set -u
 
 missing=
@@ -39,6 +40,7 @@ for job in "$@"; do
         need_command python3 python3
         need_library libxxhash libxxhash-dev
         need_library liburing liburing-dev optional
+        need_library libdw libdw-dev optional
         ;;
     test)
         need_library cmocka libcmocka-dev
@@ -46,6 +48,16 @@ for job in "$@"; do
         need_command nm binutils
         ;;
     clang) need_command clang clang ;;
+    extras)
+        need_library libfabric libfabric-dev optional
+        need_library ucx libucx-dev optional
+        need_library libibverbs libibverbs-dev optional
+        need_command aarch64-linux-gnu-gcc gcc-aarch64-linux-gnu optional
+        [ -e /usr/aarch64-linux-gnu/lib/libc.so.6 ] || note libc6-dev-arm64-cross optional
+        need_command qemu-aarch64 qemu-user optional
+        need_command musl-gcc musl-tools optional
+        need_command go golang-go optional
+        ;;
     lint)
         need_command clang-tidy clang-tidy
         need_command clang-format clang-format

@@ -158,15 +158,24 @@ void probe_thp(struct finding *f)
 				    : "registrations pin single small pages");
 }
 
+/* Where mappings go by themselves, and how far up they may be asked for. */
+#if defined(__aarch64__)
+#define USUAL_BITS 48
+#define LARGE_BITS 52
+#else
+#define USUAL_BITS 47
+#define LARGE_BITS 56
+#endif
+
 void probe_five_levels(struct finding *f)
 {
 	size_t page = (size_t)sysconf(_SC_PAGESIZE);
-	void *high = (void *)((uintptr_t)1 << 55);
+	void *high = (void *)((uintptr_t)1 << (LARGE_BITS - 1));
 	void *p = mmap(high, page, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 
-	f->found = p != MAP_FAILED && (uintptr_t)p >> 47 != 0;
-	finding_value(f, f->found ? "addresses of 56 bits" : "addresses of 47 bits");
-	finding_follows(f, f->found ? "addresses beyond 47 bits are watched and registered as well"
+	f->found = p != MAP_FAILED && (uintptr_t)p >> USUAL_BITS != 0;
+	finding_value(f, "addresses of %d bits", f->found ? LARGE_BITS : USUAL_BITS);
+	finding_follows(f, f->found ? "addresses beyond the usual are watched and registered as well"
 				    : "nothing: the library takes both");
 	if (p != MAP_FAILED)
 		munmap(p, page);

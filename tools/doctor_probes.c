@@ -104,20 +104,25 @@ void probe_hooks(struct finding *f)
 	struct uhmm_mm_options options = {.size = sizeof(options), .monitors = UHMM_MONITOR_HOOKS};
 	const char *function = NULL, *who = NULL;
 	bool patched = find_patcher(&function, &who); /* before the library patches them itself */
+	char status[sizeof(f->value)];
 	struct uhmm_mm *mm;
 	int err = uhmm_mm_open(&mm, &options);
 
+	uhmm_hooks_status(status, sizeof(status));
 	f->found = err == 0;
 	if (!err)
 		uhmm_mm_close(mm);
-	if (patched)
+	if (err == -EBUSY)
+		finding_value(f, "%s", status);
+	else if (patched)
 		finding_value(f, "%s is patched by %s", function, who);
 	else
 		finding_value(f, "%s", err ? strerror(-err) : "libc's mapping calls can be patched");
 	if (!err)
-		finding_follows(f, "mapping calls through libc are seen; inline system calls are not");
+		finding_follows(f, "mapping calls through libc are seen, and passed on to whoever patched them; inline system "
+				   "calls are not seen");
 	else if (err == -EBUSY)
-		finding_follows(f, "load one library that patches libc, not two; until then announce changes yourself");
+		finding_follows(f, "it cannot be chained: do without it, or announce changes yourself");
 	else if (err == -EPERM)
 		finding_follows(f, "the system forbids changing code (MDWE, SELinux): announce changes yourself");
 	else

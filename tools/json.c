@@ -89,6 +89,12 @@ void json_double(struct json *j, const char *key, double value)
 		fputs("null", j->out);
 }
 
+void json_raw(struct json *j, const char *key, const char *text)
+{
+	member(j, key);
+	fputs(text, j->out);
+}
+
 void json_bool(struct json *j, const char *key, bool value)
 {
 	member(j, key);

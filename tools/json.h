@@ -18,6 +18,7 @@ void json_close(struct json *j, char bracket);
 void json_string(struct json *j, const char *key, const char *value);
 void json_uint(struct json *j, const char *key, uint64_t value);
 void json_double(struct json *j, const char *key, double value); /* not finite: null */
+void json_raw(struct json *j, const char *key, const char *text); /* JSON already */
 void json_bool(struct json *j, const char *key, bool value);
 
 #endif

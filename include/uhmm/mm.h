@@ -23,17 +23,24 @@ struct uhmm_mm;
 /* Sources of invalidations. Asked for by name, all of them are obtained or the open fails; AUTO takes what there is. */
 enum {
 	UHMM_MONITOR_EXPLICIT = 1u << 0, /* the caller's own uhmm_invalidate_start/end; always there */
-	UHMM_MONITOR_HOOKS = 1u << 1,    /* libc's mapping calls, patched at their entries; x86-64 glibc */
-	UHMM_MONITOR_UFFD = 1u << 2,     /* not in this release: -EOPNOTSUPP */
-	UHMM_MONITOR_TRAP = 1u << 3,     /* not in this release: -EOPNOTSUPP */
+	UHMM_MONITOR_HOOKS = 1u << 1,    /* libc's mapping calls, patched at their entries; x86-64 or aarch64, glibc */
+	UHMM_MONITOR_UFFD = 1u << 2,     /* the kernel's own word, by userfaultfd; Linux 6.7; only by name, see uhmm_mm(3) */
+	UHMM_MONITOR_TRAP = 1u << 3,     /* calls stopped by the kernel; cannot be had safely: -EOPNOTSUPP, see uhmm_mm(3) */
 	UHMM_MONITOR_KMOD = 1u << 4,     /* not in this release: -EOPNOTSUPP */
 	UHMM_MONITOR_AUTO = 0            /* hooks where they can be had, else explicit alone */
+};
+
+/* What UHMM_MONITOR_UFFD watches beyond anonymous and shared memory. */
+enum {
+	UHMM_WITNESS_FILES = 1u << 0 /* mappings of page-cache files too; their first touches become slower by far */
 };
 
 struct uhmm_mm_options {
 	size_t size;            /* sizeof(struct uhmm_mm_options) */
 	uint32_t monitors;      /* UHMM_MONITOR_* bits; 0 is AUTO */
 	uint32_t fault_threads; /* reserved for page ownership; must be 0 in this release */
+	uint32_t witness;       /* UHMM_WITNESS_* bits, for UHMM_MONITOR_UFFD */
+	uint32_t reserved;      /* 0 */
 };
 
 /*
@@ -48,9 +55,13 @@ struct uhmm_mm_options {
  *
  *  -EINVAL      mm is NULL, options->size is below the first release's, fault_threads is not 0, or a monitor bit is unknown
  *  -E2BIG       options are from a newer release and use a field that this one does not know
- *  -EOPNOTSUPP  a monitor asked for by name does not exist here (UFFD, TRAP, KMOD; HOOKS off x86-64 or without glibc)
- *  -EBUSY       HOOKS asked for by name, and another library has patched the same functions
- *  -EPERM       HOOKS asked for by name, and the system forbids changing executable mappings
+ *  -EOPNOTSUPP  a monitor asked for by name does not exist here (TRAP, KMOD; HOOKS on machines other than x86-64 and aarch64,
+ *               without glibc, or where pages are larger than 4 KiB; UFFD before Linux 6.7, or while another object's witness
+ *               has lost the thread that reads it)
+ *  -EBUSY       HOOKS asked for by name, and somebody else has patched one of the functions in a way that cannot be chained, a
+ *               debugger's breakpoint for instance; uhmm_hooks_status() names him
+ *  -EPERM       HOOKS asked for by name, and the system forbids changing executable mappings; UFFD, and it forbids userfaultfd
+ *  -EMFILE, -ENFILE  UFFD asked for by name, and no file descriptor is left: it takes three
  *  -ENOMEM      no memory, or the process has no room for another mapping; HOOKS by name: or no room near libc
  */
 int uhmm_mm_open(struct uhmm_mm **mm, const struct uhmm_mm_options *options);
@@ -61,6 +72,14 @@ int uhmm_mm_open(struct uhmm_mm **mm, const struct uhmm_mm_options *options);
  * on their way have left; a dlclose() is not waited for, so destructors may close, and may wait for a thread that does.
  */
 void uhmm_mm_close(struct uhmm_mm *mm);
+
+/*
+ * uhmm_hooks_status: one line for people on the hooks of this process: what was installed, on whose code it was put and leads
+ * on
+ * to, or why they could not be had and who is in the way. Writes at most size bytes into text, the terminating 0 included, and
+ * returns the line's whole length. text may be NULL if size is 0. Waits for an open or close that another thread is in.
+ */
+size_t uhmm_hooks_status(char *text, size_t size);
 
 /* uhmm_mm_monitors: the UHMM_MONITOR_* bits that were obtained. Never blocks. */
 uint32_t uhmm_mm_monitors(const struct uhmm_mm *mm);

@@ -146,7 +146,8 @@ int uhmm_notifier_resize(struct uhmm_notifier *n, const void *start, size_t len)
 /*
  * uhmm_read_begin: a sequence to hand to uhmm_read_retry().
  *
- * Waits while invalidations that overlap n are active (G2), for nothing else. Returns UHMM_SEQ_DEAD when n is not inserted,
+ * Waits while invalidations that overlap n are active (G2), for nothing else; under UHMM_MONITOR_UFFD also for the end of
+ * discards that nobody announced, some tenths of a second at most. Returns UHMM_SEQ_DEAD when n is not inserted,
  * is removed meanwhile, belongs to the parent of a forked child, or when the calling thread would wait for itself: it holds a
  * covering invalidation open, or an announced driver lock while the range is being invalidated. Stop then, do not loop. Must
  * not be called with the driver lock held.

@@ -23,13 +23,13 @@
 static void reader(void *arg)
 {
 	struct small_cache *c = arg;
-	uint32_t page, count;
+	struct lab_uffd_event e;
 
 	for (;;) {
-		uffd_poll();
+		lab_uffd_poll();
 		small_start(c, 0, LAB_PAGES); /* the gate: an event of a range that is not known yet, so of any */
-		uffd_read(&page, &count);
-		small_start(c, page, count);
+		e = lab_uffd_read();
+		small_start(c, e.page, e.count);
 		small_end(c); /* the mistake: the pages have not gone */
 		small_end(c); /* the gate */
 	}
@@ -40,7 +40,7 @@ static void attach(struct lab_device *d, uintptr_t start, uintptr_t end)
 	(void)start;
 	(void)end;
 	lab_silence(true);
-	uffd_watch(reader, small_cache_make(d));
+	lab_uffd_watch(reader, small_cache_make(d));
 }
 
 const struct lab_model lab_model_drop_before_zap = {

@@ -21,11 +21,11 @@
 static void reader(void *arg)
 {
 	struct small_cache *c = arg;
-	uint32_t page, count;
+	struct lab_uffd_event e;
 
 	for (;;) {
-		uffd_read(&page, &count); /* the mistake: with no gate shut */
-		small_start(c, page, count);
+		e = lab_uffd_read(); /* the mistake: with no gate shut */
+		small_start(c, e.page, e.count);
 		small_end(c);
 	}
 }
@@ -35,7 +35,7 @@ static void attach(struct lab_device *d, uintptr_t start, uintptr_t end)
 	(void)start;
 	(void)end;
 	lab_silence(true);
-	uffd_watch(reader, small_cache_make(d));
+	lab_uffd_watch(reader, small_cache_make(d));
 }
 
 const struct lab_model lab_model_event_after_reuse = {

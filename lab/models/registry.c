@@ -16,14 +16,19 @@ extern const struct lab_model lab_model_skip_if_evicted, lab_model_evict_unlocke
 	lab_model_lock_around_alloc, lab_model_restore_no_retry, lab_model_pin_movable, lab_model_shared_atomics,
 	lab_model_notifier_only, lab_model_pin_no_unshare, lab_model_exclusive_no_end, lab_model_drop_before_zap,
 	lab_model_event_after_reuse;
+extern const struct lab_model lab_model_witness, lab_model_witness_hooks;
 
 const struct lab_model *const lab_models[] = {
 	&lab_model_interval,
 	&lab_model_interval_populate,
 	&lab_model_kvm,
 	&lab_model_regcache,
-#ifdef __x86_64__
+#ifdef LAB_HOOKS
 	&lab_model_hooks,
+#endif
+	&lab_model_witness,
+#ifdef LAB_HOOKS
+	&lab_model_witness_hooks,
 #endif
 #ifdef LAB_URING
 	&lab_model_uring,

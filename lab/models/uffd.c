@@ -9,71 +9,65 @@
 struct uffd {
 	struct lab_lock callers;
 	struct uhmm_a32 posted, taken; /* 1: there is an event; it has been read */
-	uint32_t page, count;          /* passed on with them */
-	bool remove;
+	struct uhmm_a32 closed;
+	struct lab_uffd_event event;   /* passed on with them */
 };
 
 static struct uffd *uffd; /* of the configuration that was set up last */
 
-static void report(uint32_t page, uint32_t count, bool remove)
+static const char *const names[] = {"UNMAP", "REMAP", "REMOVE"};
+
+static void report(const struct lab_uffd_event *e)
 {
 	lab_lock(&uffd->callers);
-	uffd->page = page;
-	uffd->count = count;
-	uffd->remove = remove;
-	if (lab_telling)
-		lab_note("userfaultfd: %s of page %u is posted", remove ? "REMOVE" : "UNMAP", page);
-	lab_store_release(&uffd->posted, 1);
-	lab_await(&uffd->taken, 1);
-	lab_store_relaxed(&uffd->taken, 0);
+	if (!lab_load_acquire(&uffd->closed)) {
+		uffd->event = *e;
+		if (lab_telling)
+			lab_note("userfaultfd: %s of page %u is posted", names[e->kind], e->page);
+		lab_store_release(&uffd->posted, 1);
+		lab_await(&uffd->taken, 1);
+		lab_store_relaxed(&uffd->taken, 0);
+	}
 	lab_unlock(&uffd->callers);
 }
 
-static long call(enum process_entry entry, long a, long b, long c, long d, long e, long f)
+static void changes(enum process_change change, uint32_t page, uint32_t count, uint32_t to)
 {
-	bool before = entry == PROCESS_MADVISE;
-	uint32_t page, count;
-	bool any = process_range(entry, a, b, c, d, &page, &count);
-	long result;
+	static const enum lab_uffd_kind kinds[] = {
+		[PROCESS_UNMAPS] = LAB_UFFD_UNMAP, [PROCESS_REMAPS] = LAB_UFFD_REMAP, [PROCESS_DISCARDS] = LAB_UFFD_REMOVE};
+	const struct lab_uffd_event event = {.kind = kinds[change], .page = page, .count = count, .to = to};
 
-	if (any && before)
-		report(page, count, true);
-	result = process_original(entry, a, b, c, d, e, f);
-	if (any && !before)
-		report(page, count, false);
-	return result;
+	report(&event);
 }
 
-static long on_munmap(long a, long b, long c, long d, long e, long f)
-{
-	return call(PROCESS_MUNMAP, a, b, c, d, e, f);
-}
-
-static long on_madvise(long a, long b, long c, long d, long e, long f)
-{
-	return call(PROCESS_MADVISE, a, b, c, d, e, f);
-}
-
-void uffd_watch(void (*reader)(void *arg), void *arg)
+void lab_uffd_watch(void (*reader)(void *arg), void *arg)
 {
 	uffd = lab_alloc_zeroed(sizeof(*uffd));
-	process_patch(PROCESS_MUNMAP, on_munmap);
-	process_patch(PROCESS_MADVISE, on_madvise);
+	process_on_change = changes;
 	lab_spawn_daemon("reader", reader, arg);
 }
 
-void uffd_poll(void)
+void lab_uffd_poll(void)
 {
 	lab_await(&uffd->posted, 1);
 }
 
-void uffd_read(uint32_t *page, uint32_t *count)
+struct lab_uffd_event lab_uffd_read(void)
 {
-	uffd_poll();
-	*page = uffd->page;
-	*count = uffd->count;
+	struct lab_uffd_event e;
+
+	lab_uffd_poll();
+	e = uffd->event;
 	if (lab_telling)
-		lab_note("userfaultfd: %s of page %u is read", uffd->remove ? "REMOVE" : "UNMAP", *page);
+		lab_note("userfaultfd: %s of page %u is read", names[e.kind], e.page);
 	lab_store_relaxed(&uffd->posted, 0);
 	lab_store_release(&uffd->taken, 1);
+	return e;
+}
+
+void lab_uffd_close(void)
+{
+	lab_store_release(&uffd->closed, 1);
+	if (lab_load_acquire(&uffd->posted))
+		lab_uffd_read();
 }

@@ -2,6 +2,13 @@
 /*
  * core_lines.c: C10. There are more threads than published lines: the next one takes the slow path until the service thread has
  * added some, and then publishes in a line that is as new as the table's part in which it lies, beside somebody who scans it.
+ *
+ *	reader                                   the service thread
+ *	marks page 0, full barrier
+ *	                                         maps lines 64 to 127
+ *	                                         its own first change, of page 4: takes line 64; 65 are in use
+ *	scans: 65 lines in use, so it has to
+ *	find the second part of the table
  */
 #include "core/thread.h"
 #include "lab/engine.h"
@@ -42,16 +49,35 @@ static void changes(void *arg)
 	core_race_change(0, 1, 2);
 }
 
+/* As the service thread does when lines are wanted and something is queued. */
+static void adds_and_changes(void *arg)
+{
+	(void)arg;
+	core_race_must(core_lines_add(), "no lines");
+	core_race_change(4, 1, 2);
+}
+
+static void inserts_at_once(void *arg)
+{
+	(void)arg;
+	core_race_insert(0, 0, 1, 0);
+	core_race_map(0);
+}
+
 static void setup(const struct lab_setup *s)
 {
 	struct core_thread *others = lab_alloc_zeroed(LINES * sizeof(*others));
 
-	(void)s;
 	core_race_begin();
 	ready = (struct uhmm_a32){0};
 	for (uint32_t i = 0; i < LINES; i++)
 		if (!core_slot_first(&others[i]))
 			break;
+	if (s->invalidators > 1) {
+		lab_spawn("reader", inserts_at_once, NULL);
+		lab_spawn("service", adds_and_changes, NULL);
+		return;
+	}
 	lab_prologue(true);
 	lab_spawn("first", comes_first, NULL);
 	lab_spawn("reader", inserts, NULL);
@@ -72,5 +98,6 @@ const struct lab_scenario lab_scenario_core_lines = {
 	.losers = "",
 	.setup = setup,
 	.check = check,
+	.invalidators_max = 2, /* 2: one that adds the lines itself */
 	.core_only = true,
 };

@@ -4,6 +4,7 @@
  * for the callback, remove_deferred says when. Where the memory stays, a reader of the notifier that goes finds it dead,
  * sooner or later, and nothing is mapped once the driver has given its mapping back.
  */
+#include "core/core.h"
 #include "lab/engine.h"
 #include "lab/scenarios/cores.h"
 
@@ -77,6 +78,22 @@ static void leaves_sleeper(void *arg)
 		++*freed;
 }
 
+/* A monitor that is asked on the way out of read_begin(): the notifier must still be there. */
+static void watches(struct core_watch_hook *h, uintptr_t start, uintptr_t end)
+{
+	(void)h;
+	(void)start;
+	(void)end;
+}
+
+static bool vouches(struct core_watch_hook *h, uintptr_t start, uintptr_t end)
+{
+	(void)h;
+	return start < end;
+}
+
+static struct core_watch_hook monitor;
+
 static void begins(void *arg)
 {
 	(void)arg;
@@ -106,6 +123,9 @@ static void setup(const struct lab_setup *s)
 	core_race_begin();
 	freed = lab_alloc_zeroed(64);
 	reader_is = reader_left = (struct uhmm_a32){0};
+	monitor = (struct core_watch_hook){.watch = watches, .vouches = vouches};
+	if (s->devices == 4)
+		core_watch_hook_add(core_race->mm, &monitor);
 	core_race_insert(0, 0, 1, 0);
 	lab_spawn("driver", leavers[s->devices - 1], NULL);
 	if (s->devices > 2)

@@ -15,12 +15,12 @@ static void use(uint32_t index)
 static void discard(uint32_t index)
 {
 	(void)index;
-	caches_must(process_dontneed(0, 1), "madvise");
+	caches_must(process_inline_dontneed(0, 1), "madvise");
 }
 
 static void setup(const struct lab_setup *s)
 {
-	static const struct process_options options = {.untold = true};
+	static const struct process_options options = {.untold = true, .looked_at = true};
 
 	caches_begin(s, &options, 1);
 	caches_attach();
@@ -31,7 +31,7 @@ static void setup(const struct lab_setup *s)
 const struct lab_scenario lab_scenario_r26 = {
 	.id = "R26",
 	.title = "a look-up between an event without end and the change",
-	.expected = "taint",
+	.expected = "witness witness_hooks",
 	.losers = "drop_before_zap",
 	.needs = LAB_NEEDS_NAMED,
 	.setup = setup,

@@ -12,6 +12,13 @@ static void use(uint32_t index)
 	caches_use(0, LAB_READ);
 }
 
+/* The second one may find the region when it is too late, and give back what it took of it. */
+static void use_twice(uint32_t index)
+{
+	use(index);
+	use(index);
+}
+
 static void change(uint32_t index)
 {
 	(void)index;
@@ -25,7 +32,7 @@ static void setup(const struct lab_setup *s)
 	caches_begin(s, &options, 1);
 	caches_own();
 	caches->alone = true;
-	caches_thread("user", use);
+	caches_thread("user", s->invalidators > 1 ? use_twice : use);
 	caches_thread("cpu", change);
 }
 
@@ -35,5 +42,6 @@ const struct lab_scenario lab_scenario_r30_alone = {
 	.expected = "",
 	.losers = "",
 	.setup = setup,
+	.invalidators_max = 2, /* 2: of two gets, of which the second may be a hit that comes too late */
 	.core_only = true,
 };

@@ -10,14 +10,17 @@ extern const struct lab_scenario lab_scenario_r01, lab_scenario_r02, lab_scenari
 extern const struct lab_scenario lab_scenario_r25, lab_scenario_r27, lab_scenario_r28, lab_scenario_r29, lab_scenario_r30,
 	lab_scenario_r30_miss, lab_scenario_r30_evict, lab_scenario_r30_revive, lab_scenario_r30_other, lab_scenario_r30_flush,
 	lab_scenario_r30_fork, lab_scenario_r30_alone, lab_scenario_r30_revive_evict, lab_scenario_r30_pass,
+	lab_scenario_r30_queued, lab_scenario_r30_close,
 	lab_scenario_r28_refill, lab_scenario_r31, lab_scenario_r32, lab_scenario_r33, lab_scenario_r33_two;
 extern const struct lab_scenario lab_scenario_r14, lab_scenario_r15, lab_scenario_r16, lab_scenario_r17, lab_scenario_r18,
 	lab_scenario_r19, lab_scenario_r20, lab_scenario_r21, lab_scenario_r22, lab_scenario_r23, lab_scenario_r24,
-	lab_scenario_r26, lab_scenario_r34;
+	lab_scenario_r26, lab_scenario_r34, lab_scenario_r34_both, lab_scenario_r34_dies, lab_scenario_r34_closed,
+	lab_scenario_r34_moved;
 /* The core alone. */
 extern const struct lab_scenario lab_scenario_core_order, lab_scenario_core_late, lab_scenario_core_resize,
 	lab_scenario_core_remove, lab_scenario_core_refuse, lab_scenario_core_nested, lab_scenario_core_queue,
-	lab_scenario_core_two_mm, lab_scenario_core_fork, lab_scenario_core_lines;
+	lab_scenario_core_two_mm, lab_scenario_core_fork, lab_scenario_core_lines, lab_scenario_core_overtake,
+	lab_scenario_core_child, lab_scenario_core_gate;
 
 const struct lab_scenario *const lab_scenarios[] = {
 	&lab_scenario_r01,
@@ -61,11 +64,17 @@ const struct lab_scenario *const lab_scenarios[] = {
 	&lab_scenario_r30_alone,
 	&lab_scenario_r30_revive_evict,
 	&lab_scenario_r30_pass,
+	&lab_scenario_r30_queued,
+	&lab_scenario_r30_close,
 	&lab_scenario_r31,
 	&lab_scenario_r32,
 	&lab_scenario_r33,
 	&lab_scenario_r33_two,
 	&lab_scenario_r34,
+	&lab_scenario_r34_both,
+	&lab_scenario_r34_dies,
+	&lab_scenario_r34_closed,
+	&lab_scenario_r34_moved,
 	&lab_scenario_core_order,
 	&lab_scenario_core_late,
 	&lab_scenario_core_resize,
@@ -76,5 +85,8 @@ const struct lab_scenario *const lab_scenarios[] = {
 	&lab_scenario_core_two_mm,
 	&lab_scenario_core_fork,
 	&lab_scenario_core_lines,
+	&lab_scenario_core_overtake,
+	&lab_scenario_core_child,
+	&lab_scenario_core_gate,
 	NULL,
 };

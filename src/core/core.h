@@ -41,7 +41,7 @@ bool core_mm_is_settled(const struct uhmm_mm *mm);
  */
 int core_read_begin(struct uhmm_notifier *n, uint64_t deadline_ns, uint64_t *seq);
 
-/* A word that is not zero while a signal handler's invalidation is queued (G12): what is watched may be stale then. */
+/* A word that is not zero while an invalidation is queued (G12, or at a monitor's gate): what is watched may be stale then. */
 const struct uhmm_a32 *core_mm_queued(const struct uhmm_mm *mm);
 
 /* The thread id of the core's own service thread, which makes no mapping calls through libc. Waits until it runs. */
@@ -94,5 +94,46 @@ struct core_fork_hook {
 };
 void core_fork_hook_add(struct uhmm_mm *mm, struct core_fork_hook *h);
 void core_fork_hook_remove(struct uhmm_mm *mm, struct core_fork_hook *h);
+
+/*
+ * A monitor that has to be told what to watch. Added before the address space is handed out. No lock is held in any of these.
+ *
+ * watch     called by an insert or resize for the range that the notifier is to cover, in the calling thread, before anybody
+ *           can find the notifier there: what changes from its return on must be announced, or looked-up pages must not be kept
+ *           (core_mm_set_unsettled(), or vouches). It may block and make system calls. A range that was watched may be asked
+ *           for again, and may hold no mapping.
+ * vouches   optional. Called when read_begin has taken its seq, before the caller looks pages up; may do what watch may. False:
+ *           what is looked up now may not be kept, and read_begin answers UHMM_SEQ_DEAD.
+ * passes    optional. The doubt of vouches, is it one that passes? False: no. Otherwise it waits for that, some milliseconds at
+ *           most, for no lock and no callback. Asked only in the name of a reader that is not in a hurry (SYNC_FOREVER).
+ * gone      optional. Called by the core's service thread, for a range given to core_gate_open() with `tell`, before any
+ *           callback: what was mapped there is not any more.
+ */
+struct core_watch_hook {
+	void (*watch)(struct core_watch_hook *h, uintptr_t start, uintptr_t end);
+	bool (*vouches)(struct core_watch_hook *h, uintptr_t start, uintptr_t end);
+	bool (*passes)(struct core_watch_hook *h, uintptr_t start, uintptr_t end);
+	void (*gone)(struct core_watch_hook *h, uintptr_t start, uintptr_t end);
+	struct core_watch_hook *next;
+};
+void core_watch_hook_add(struct uhmm_mm *mm, struct core_watch_hook *h);
+
+/*
+ * A monitor that is about to learn of changes that have happened already, or happen at any moment. core_gate_shut() makes an
+ * invalidation of everything active: every seq is stale, hits are refused, read_begin waits. core_gate_open() narrows it to
+ * `ranges`, each of which stays active until the service thread has run its callbacks and end(changed = true); none: it was
+ * nothing. Neither takes a lock, sleeps or runs a callback.
+ *
+ * True: there is something for the service thread, and core_service_wake() is to be called soon. Whoever has to wait for it
+ * meanwhile calls it himself, so that this may be left until those have gone on who wait for the monitor.
+ */
+struct core_queue_entry;
+struct core_gate_range {
+	uintptr_t start, end;
+	enum uhmm_event_kind kind;
+	bool tell; /* core_watch_hook.gone is to be called */
+};
+struct core_queue_entry *core_gate_shut(struct uhmm_mm *mm);
+bool core_gate_open(struct uhmm_mm *mm, struct core_queue_entry *gate, const struct core_gate_range *ranges, uint32_t n);
 
 #endif

@@ -123,6 +123,7 @@ static void begin_new_life(struct uhmm_mm *mm)
 	occupancy_reset(&mm->occupied);
 	core_queue_reset(&mm->queue);
 	a32_store_relaxed(&mm->queued, 0);
+	a32_store_relaxed(&mm->drain_sleepers, 0);
 	/* Every seq of the parent is stale, and what is inserted is not the child's. */
 	a64_store_release(&mm->floor, core_new_seq(mm));
 	a32_store_release(&mm->life, a32_load_relaxed(&mm->life) + 1);

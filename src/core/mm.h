@@ -39,9 +39,11 @@ struct uhmm_mm {
 	struct uhmm_a32 life;               /* 1, and one more in each forked child */
 	struct uhmm_a32 queued;             /* entries of `queue` that are not drained */
 	struct uhmm_a32 drains;             /* bumped by each drain; readers sleep on it */
+	struct uhmm_a32 drain_sleepers;     /* who might */
 	uint32_t place;                     /* in every thread's line; CORE_FAST_MMS: none */
 	uint32_t monitors;
 	struct uhmm_a32 unsettled;          /* see core_mm_set_unsettled() */
+	struct core_watch_hook *watch_hooks; /* set before the address space is handed out */
 	struct occupancy occupied;
 
 	_Alignas(64) struct sync_lock lock;
@@ -122,7 +124,7 @@ void core_end_slow(struct uhmm_invalidation *inv, bool changed);
 void core_claim(struct uhmm_mm *mm, uintptr_t start, uintptr_t end);
 
 /* A slot's word, and whether the pages in it touch a range of bytes. */
-#define SLOT_START_BITS 35 /* 47-bit addresses; longer ones take the slow path */
+#define SLOT_START_BITS (MM_ADDR_BITS - MM_PAGE_SHIFT) /* addresses beyond take the slow path */
 #define SLOT_START_MASK ((UINT64_C(1) << SLOT_START_BITS) - 1)
 #define SLOT_PAGES_MAX ((UINT64_C(1) << (62 - SLOT_START_BITS)) - 1)
 

@@ -125,6 +125,19 @@ static void watch(struct uhmm_mm *mm, struct provisions *p, uintptr_t start, uin
 	core_claim(mm, start, end);
 }
 
+void core_watch_hook_add(struct uhmm_mm *mm, struct core_watch_hook *h)
+{
+	h->next = mm->watch_hooks;
+	mm->watch_hooks = h;
+}
+
+/* Without the lock, before the range can be found: see core.h. */
+static void tell_monitors(const struct uhmm_mm *mm, uintptr_t start, uintptr_t end)
+{
+	for (struct core_watch_hook *h = mm->watch_hooks; h; h = h->next)
+		h->watch(h, start, end);
+}
+
 /* ---- insert ---- */
 
 int uhmm_notifier_insert(struct uhmm_mm *mm, struct uhmm_notifier *n, const void *start, size_t len,
@@ -141,8 +154,10 @@ int uhmm_notifier_insert(struct uhmm_mm *mm, struct uhmm_notifier *n, const void
 	if (core_in_callback())
 		return -EDEADLK;
 	err = core_service_start();
-	if (!err)
-		err = lock_provisioned(mm, &p, at, at + len);
+	if (err)
+		return err;
+	tell_monitors(mm, at, at + len);
+	err = lock_provisioned(mm, &p, at, at + len);
 	if (err)
 		return err;
 
@@ -188,6 +203,7 @@ int uhmm_notifier_resize(struct uhmm_notifier *n, const void *start, size_t len)
 	if (core_in_callback())
 		return -EDEADLK;
 	mm = n->private_mm;
+	tell_monitors(mm, at, at + len);
 	err = lock_provisioned(mm, &p, at, at + len);
 	if (err)
 		return err;

@@ -3,7 +3,8 @@
  * occupancy.h: "may any notifier touch this page?", answered without a lock or a shared write (G8).
  *
  * A radix tree over 47 bits of address: root (1024 entries of 128 GiB), mid (256 of 512 MiB), low (256 of 2 MiB), leaf (one
- * cache line: a bit for each of 512 pages of 4 KiB). An entry is the child's address with two marks:
+ * cache line: a bit for each of 512 pages of 4 KiB). On aarch64, whose kernels put mappings at the top of 48 bits, the root is
+ * twice as long. An entry is the child's address with two marks:
  *
  *	FULL   some notifier covers the entry's whole block, but not the whole block of the entry above. So a notifier of any
  *	       size costs some hundreds of stores at its edges, at most 1024 in the root, and no memory for its inside.
@@ -33,7 +34,8 @@
  * Setting and clearing a small range takes tens of nanoseconds. The worst is to clear one that covers nearly all addresses: a
  * look into the tree for each of up to 2,000 blocks, some 60 us under the lock with 1,000,000 notifiers left.
  *
- * Addresses from 2^47 on are only counted: while any notifier reaches there, every question about that part is answered true.
+ * Addresses from 2^OCCUPANCY_BITS on are only counted: while any notifier reaches there, every question about that part is
+ * answered true.
  */
 #ifndef CORE_OCCUPANCY_H
 #define CORE_OCCUPANCY_H
@@ -43,16 +45,17 @@
 
 #include "core/itree.h"
 #include "core/spare.h"
+#include "port/mm.h"
 #include "port/sync.h"
 
-#define OCCUPANCY_BITS 47
-#define OCCUPANCY_ROOT_ENTRIES 1024u
+#define OCCUPANCY_BITS MM_ADDR_BITS
+#define OCCUPANCY_ROOT_ENTRIES (1u << (OCCUPANCY_BITS - 37))
 #define OCCUPANCY_NODE_ENTRIES 256u
 #define OCCUPANCY_LEAF_WORDS 8u
 
 struct occupancy {
 	struct uhmm_a64 entry[OCCUPANCY_ROOT_ENTRIES];
-	struct uhmm_a64 high;   /* notifiers that reach beyond 2^47 */
+	struct uhmm_a64 high;   /* notifiers that reach beyond 2^OCCUPANCY_BITS */
 	uint64_t nodes, leaves; /* linked in; under the lock */
 	struct pool node_pool, leaf_pool;
 };

@@ -11,6 +11,9 @@
  *    read_retry says yes; it drops the lock)      start: takes the driver locks, tears down
  *                                                 end(changed = true)
  *                                                 the range is no longer queued: readers go on
+ *
+ * The gate of a monitor that learns of changes late (core_gate_shut(), core_gate_open()) is an entry of its own kind: open, it
+ * covers everything; opened, it shrinks to what changed and is drained like the rest.
  */
 #ifndef CORE_QUEUE_H
 #define CORE_QUEUE_H
@@ -26,10 +29,13 @@ struct uhmm_mm;
 
 enum queue_state { QUEUE_FREE, QUEUE_FILLING, QUEUE_OPEN, QUEUE_ENDED };
 
+#define QUEUE_TELL 0x100u /* core_watch_hook.gone is to be called */
+
 struct core_queue_entry {
 	struct uhmm_a32 state;
 	struct uhmm_a64 start, end;
-	struct uhmm_aptr thread; /* whose handler it is */
+	struct uhmm_a32 what;    /* enum uhmm_event_kind, and QUEUE_TELL */
+	struct uhmm_aptr thread; /* whose handler it is; NULL: a monitor's gate */
 };
 
 /*

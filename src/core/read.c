@@ -64,9 +64,65 @@ static struct hindrance look(struct uhmm_mm *mm, struct uhmm_notifier *n)
 /* Without the lock. */
 static int await_quiet(struct uhmm_mm *mm, struct uhmm_notifier *n, struct hindrance h, uint64_t deadline_ns)
 {
-	if (!h.active)
-		return sync_await32(&mm->drains, sync_differs32, &h.drains, deadline_ns);
+	int err;
+
+	if (!h.active) {
+		/* Full, before the word is looked at again; pairs with wake_sleepers(), src/core/queue.c. */
+		a32_fetch_add_full(&mm->drain_sleepers, 1);
+		core_service_wake(); /* perhaps nobody has thought it urgent */
+		err = sync_await32(&mm->drains, sync_differs32, &h.drains, deadline_ns);
+		a32_fetch_sub_full(&mm->drain_sleepers, 1);
+		return err;
+	}
 	return sync_await32(&n->private_active, mark_is_gone, NULL, deadline_ns);
+}
+
+/*
+ * The monitors' word on the range, asked for after the seq was taken: what happens to the range from their answer on makes the
+ * seq stale, what happened to it before was before the look-up.
+ */
+static __attribute__((noinline)) bool vouched_for(const struct uhmm_notifier *n)
+{
+	for (struct core_watch_hook *h = n->private_mm->watch_hooks; h; h = h->next)
+		if (h->vouches && !h->vouches(h, n->private_start, n->private_end))
+			return false;
+	return true;
+}
+
+static inline bool is_doubtful(const struct uhmm_notifier *n)
+{
+	return __builtin_expect(n->private_mm->watch_hooks != NULL, 0) && !vouched_for(n);
+}
+
+static bool doubt_passes(const struct uhmm_notifier *n)
+{
+	for (struct core_watch_hook *h = n->private_mm->watch_hooks; h; h = h->next)
+		if (h->passes && h->passes(h, n->private_start, n->private_end))
+			return true;
+	return false;
+}
+
+/* How often a doubt is waited for: some tenths of a second, and a removal waits no longer than one of them. */
+#define PATIENCE 100u
+
+enum word { VOUCHED, DOUBTFUL, ASK_AGAIN };
+
+/*
+ * The same under the lock, which is dropped meanwhile, by a reader that may have slept: then a removal waits for it, and frees
+ * the notifier afterwards. So it counts as busy until it has its answer.
+ */
+static enum word ask_monitors(struct uhmm_mm *mm, struct uhmm_notifier *n, bool patient, void (**done)(struct uhmm_notifier *))
+{
+	enum word word;
+
+	core_busy(n);
+	core_unlock(mm);
+	word = vouched_for(n) ? VOUCHED : patient && doubt_passes(n) ? ASK_AGAIN : DOUBTFUL;
+	core_lock(mm);
+	if (!core_is_inserted(n))
+		word = DOUBTFUL;
+	*done = core_unbusy(n);
+	return word;
 }
 
 /* The notifier is kept from being freed by a removal meanwhile: a sleeping reader counts as busy. */
@@ -75,6 +131,9 @@ static __attribute__((noinline)) int begin_slow(struct uhmm_notifier *n, uint64_
 	struct uhmm_mm *mm = n->private_mm;
 	struct core_thread *t = core_thread();
 	void (*done)(struct uhmm_notifier *) = NULL;
+	/* In a callback what would end the doubt may be this thread's own next one. */
+	uint32_t patience = deadline_ns == SYNC_FOREVER && !core_in_callback() ? PATIENCE : 0;
+	enum word word = VOUCHED;
 	struct hindrance h;
 	uint64_t floor;
 	int err = 0;
@@ -90,8 +149,17 @@ static __attribute__((noinline)) int begin_slow(struct uhmm_notifier *n, uint64_
 	for (;;) {
 		floor = a64_load_acquire(&mm->floor); /* before `queued`, as everywhere */
 		h = look(mm, n);
-		if (err || h.dead || !(h.active || h.queued))
+		if (err || h.dead)
 			break;
+		if (!(h.active || h.queued)) {
+			/* The lock is dropped to ask: the seq is from before. */
+			*seq = newer(a64_load_relaxed(&n->private_seq), floor);
+			word = mm->watch_hooks ? ask_monitors(mm, n, patience > 0, &done) : VOUCHED;
+			if (word != ASK_AGAIN)
+				break;
+			patience--;
+			continue;
+		}
 		core_busy(n);
 		core_unlock(mm);
 		err = await_quiet(mm, n, h, deadline_ns);
@@ -101,8 +169,9 @@ static __attribute__((noinline)) int begin_slow(struct uhmm_notifier *n, uint64_
 		if (h.dead)
 			break; /* whoever removed it may have freed it by now */
 	}
-	if (!err && !h.dead)
-		*seq = newer(a64_load_relaxed(&n->private_seq), floor);
+	h.dead |= word == DOUBTFUL;
+	if (h.dead)
+		*seq = UHMM_SEQ_DEAD; /* for who goes on all the same: it always retries */
 	core_unlock(mm);
 	if (done)
 		done(n);
@@ -137,6 +206,10 @@ int core_read_begin(struct uhmm_notifier *n, uint64_t deadline_ns, uint64_t *seq
 
 	if (__builtin_expect(fast == UHMM_SEQ_DEAD, 0))
 		return begin_slow(n, deadline_ns, seq);
+	if (is_doubtful(n)) {
+		*seq = UHMM_SEQ_DEAD;
+		return -EOWNERDEAD;
+	}
 	*seq = fast;
 	return 0;
 }
@@ -152,7 +225,9 @@ uint64_t uhmm_read_begin(struct uhmm_notifier *n)
 {
 	uint64_t seq = begin_fast(n);
 
-	return __builtin_expect(seq != UHMM_SEQ_DEAD, 1) ? seq : begin_and_wait(n);
+	if (__builtin_expect(seq == UHMM_SEQ_DEAD, 0))
+		return begin_and_wait(n);
+	return is_doubtful(n) ? begin_and_wait(n) : seq;
 }
 
 bool uhmm_read_retry(struct uhmm_notifier *n, uint64_t seq)

@@ -14,14 +14,28 @@
 
 #include "core/core.h"
 #include "monitors/hooks.h"
+#include "monitors/uffd.h"
 
 static struct sync_lock lock = SYNC_LOCK_INIT;
 static bool watching;
+
+static void prepare(void)
+{
+	core_fork_prepare();
+	uffd_fork_prepare();
+}
+
+static void in_parent(void)
+{
+	uffd_fork_parent();
+	core_fork_parent();
+}
 
 static void in_child(void)
 {
 	sync_lock_init(&lock);
 	core_fork_child();
+	uffd_fork_child();
 	hooks_fork_child();
 }
 
@@ -31,7 +45,7 @@ int fork_watch(void)
 
 	sync_lock_acquire(&lock);
 	if (!watching)
-		err = thread_atfork(core_fork_prepare, core_fork_parent, in_child);
+		err = thread_atfork(prepare, in_parent, in_child);
 	watching = !err;
 	sync_lock_release(&lock);
 	return err;

@@ -9,6 +9,7 @@
 #include <sys/uio.h>
 #include <sys/vfs.h>
 
+#include "monitors/hook_files.h"
 #include "monitors/proc.h"
 #include "port/linux_new.h"
 #include "port/mm.h"
@@ -120,6 +121,12 @@ uintptr_t hook_mmap_len(const struct hook_op *op)
 	return round_up_to(len, shift ? (uintptr_t)1 << shift : HUGE_SMALLEST);
 }
 
+void hook_mmap_note(const struct hook_op *op)
+{
+	if (!hook_failed(op))
+		hook_files_note((uintptr_t)op->result, hook_end_of((uintptr_t)op->result, hook_mmap_len(op)));
+}
+
 /* ---- mremap ---- */
 
 /*
@@ -139,7 +146,7 @@ static struct mremap_args mremap_args(const struct hook_op *op)
 	uintptr_t given_new = mm_page_ceil((uintptr_t)op->arg[2]);
 
 	return (struct mremap_args){
-		.old = (uintptr_t)op->arg[0],
+		.old = mm_untag((uintptr_t)op->arg[0]),
 		.old_len = round_up_to((uintptr_t)op->arg[1], size),
 		.new_len = round_up_to((uintptr_t)op->arg[2], size),
 		.kept = round_up_to((uintptr_t)op->arg[2], size == HUGE_LARGEST ? MM_PAGE_SIZE : size),
@@ -172,10 +179,12 @@ static void mremap_outcome(struct hook_op *op)
 
 	for (uint32_t i = 0; i < op->ranges; i++)
 		op->range[i].changed = failed ? mremap_half_done(op, &a) : moved || op->range[i].kind == UHMM_EVENT_UNMAP;
-	if (moved)
+	if (moved) {
 		hook_give(op, (uintptr_t)op->result, hook_end_of((uintptr_t)op->result, a.new_len));
-	else if (!failed && a.grows)
+		hook_files_note(op->given_start, op->given_end);
+	} else if (!failed && a.grows) {
 		hook_give(op, a.old + mm_page_ceil((uintptr_t)op->arg[1]), hook_end_of(a.old, a.kept));
+	}
 }
 
 void hook_prepare_mremap(struct hook_op *op)
@@ -183,7 +192,7 @@ void hook_prepare_mremap(struct hook_op *op)
 	struct mremap_args a;
 
 	op->outcome = mremap_outcome;
-	op->extra = (long)page_size_at((uintptr_t)op->arg[0], (uintptr_t)(op->arg[1] | op->arg[2]));
+	op->extra = (long)page_size_at(mm_untag((uintptr_t)op->arg[0]), (uintptr_t)(op->arg[1] | op->arg[2]));
 	a = mremap_args(op);
 	if (!hook_is_aligned(a.old) || !a.new_len)
 		return; /* it will fail */
@@ -303,7 +312,10 @@ long hook_process_madvise(struct hook_op *op)
 		copy_vector(&vector[i], &one);
 		op->arg[1] = (long)(uintptr_t)&one;
 		op->arg[2] = 1;
-		hook_add_pages(op, (uintptr_t)one.iov_base, one.iov_len, kind);
+		if ((int)op->arg[3] == MADV_REMOVE) /* other mappings of the file have it, too */
+			hook_add(op, 0, MM_ADDR_END, kind);
+		else
+			hook_add_pages(op, (uintptr_t)one.iov_base, one.iov_len, kind);
 		if (hook_run(op) < 0)
 			return total ? total : -1;
 		total += op->result;
@@ -472,5 +484,5 @@ enum hook_call hook_call_of(long number)
 
 bool hook_is_mapping_call(long number)
 {
-	return hook_call_of(number) != HOOK_CALLS;
+	return hook_call_of(number) != HOOK_CALLS || hook_is_truncation(number);
 }

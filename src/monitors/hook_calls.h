@@ -18,6 +18,7 @@
  *   shmdt              [addr, +segment) UNMAP           it succeeded
  *   remap_file_pages   [addr, +len) REMAP               it succeeded, or the old is gone
  *   dlclose            hook_dlclose.c
+ *   truncate and such  hook_files.c
  *
  * A call that failed has changed nothing where the kernel checks before it acts. Where it acts piece by piece (madvise,
  * mprotect over several mappings) or takes away before it puts (mmap, shmat over something), the address space is asked. mremap
@@ -48,6 +49,13 @@ enum hook_call {
 	HOOK_BY_NUMBER, /* those above can also be called by syscall() */
 	HOOK_SYSCALL = HOOK_BY_NUMBER,
 	HOOK_DLCLOSE,
+	HOOK_FTRUNCATE, /* from here on: hook_files.h */
+	HOOK_TRUNCATE,
+	HOOK_FALLOCATE,
+	HOOK_OPEN,
+	HOOK_OPEN_NOCANCEL,
+	HOOK_OPENAT,
+	HOOK_CREAT,
 	HOOK_CALLS
 };
 
@@ -84,9 +92,10 @@ static inline uintptr_t hook_end_of(uintptr_t start, uintptr_t len)
 	return rounded >= len && start < MM_ADDR_END && rounded <= MM_ADDR_END - start ? start + rounded : start;
 }
 
-/* A range that begins at a page or fails. */
+/* A range that begins at a page or fails. The address may be tagged. */
 static inline void hook_add_pages(struct hook_op *op, uintptr_t start, uintptr_t len, enum uhmm_event_kind kind)
 {
+	start = mm_untag(start);
 	if (hook_is_aligned(start))
 		hook_add(op, start, hook_end_of(start, len), kind);
 }
@@ -116,8 +125,13 @@ uintptr_t hook_mmap_len(const struct hook_op *op);
 /* For calls that clear a place before they put something there, and may fail in between. */
 bool hook_replaced(const struct hook_op *op, const struct hook_range *r);
 
+/* A file was mapped: hook_files.h. */
+void hook_mmap_note(const struct hook_op *op);
+
 static inline void hook_mmap_outcome(struct hook_op *op)
 {
+	if (__builtin_expect(!((unsigned)op->arg[3] & MAP_ANONYMOUS), 0))
+		hook_mmap_note(op);
 	if (op->ranges)
 		op->range[0].changed = hook_replaced(op, &op->range[0]);
 	else if (!hook_failed(op))

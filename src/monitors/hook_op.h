@@ -22,6 +22,7 @@
 
 #include "monitors/hook_table.h"
 #include "monitors/patch.h"
+#include "monitors/uffd.h"
 
 #define HOOK_RANGES 2u /* mremap changes two */
 
@@ -34,7 +35,12 @@ struct hook_range {
 struct hook_op {
 	long number;       /* the system call */
 	long arg[6];
-	patch_fn original; /* called instead if not NULL, because libc's function does more than the call; returns int */
+	/*
+	 * Called instead if not NULL, because libc's function does more than the call, or somebody else's is to be called.
+	 * Only then `wide` counts: it returns long, not int.
+	 */
+	patch_fn original;
+	bool wide;
 
 	/* What to announce before the call: every page that it may touch. Set by the call's own prepare function. */
 	uint32_t ranges;
@@ -81,10 +87,23 @@ static inline __attribute__((always_inline)) void hook_call_now(struct hook_op *
 	const long *a = op->arg;
 
 	if (__builtin_expect(op->original != NULL, 0))
-		op->result = (int)op->original(a[0], a[1], a[2], a[3], a[4], a[5], 0);
+		op->result = op->wide ? op->original(a[0], a[1], a[2], a[3], a[4], a[5], 0)
+				      : (int)op->original(a[0], a[1], a[2], a[3], a[4], a[5], 0);
 	else
 		op->result = hook_bare_call(op, error);
 	op->outcome(op);
+}
+
+/* Its events are kept from being sent meanwhile (uffd.h). */
+void hook_call_lifted(struct hook_op *op, int *error);
+
+/* Inside the brackets of all who listen. */
+static inline __attribute__((always_inline)) void hook_call_inside(struct hook_op *op, int *error)
+{
+	if (__builtin_expect(a32_load_relaxed(&uffd_lifting) != 0, 0))
+		hook_call_lifted(op, error);
+	else
+		hook_call_now(op, error);
 }
 
 struct hook_open {
@@ -152,7 +171,7 @@ static inline __attribute__((always_inline)) long hook_run(struct hook_op *op)
 	if (!mm)
 		hook_call_now(op, error);
 	else if (__builtin_expect(hook_is_last(place), 1))
-		HOOK_BRACKET(op, mm, error, hook_call_now(op, error));
+		HOOK_BRACKET(op, mm, error, hook_call_inside(op, error));
 	else
 		op->result = hook_run_many(op, mm, place, error);
 	hook_leave(r, saved);

@@ -6,7 +6,7 @@
  * when the last hook that may have seen it has left, and a hook may write no shared line (G8):
  *
  *   hook                                         hooks_detach()
- *   record = epoch, inside                       entry = NULL; epoch++
+ *   record = epoch (acquire), inside             entry = NULL; epoch++ (full)
  *   fence_light()        <-- pairs with -->      sync_heavy_barrier()
  *   read the table                               scan the records: somebody inside since an older epoch?
  *   ... start, the call, end ...                     wait
@@ -65,8 +65,12 @@ static inline struct hook_record *hook_enter(uint64_t *saved)
 		}
 	}
 	*saved = a64_load_relaxed(&r->word);
-	/* Nested (a signal handler, a destructor in dlclose): the outermost epoch stands. */
-	a64_store_relaxed(&r->word, *saved ? *saved + 1 : a64_load_relaxed(&r->table->epoch) << 8 | 1);
+	/*
+	 * Nested (a signal handler, a destructor in dlclose): the outermost epoch stands. Acquire; pairs with the full addition
+	 * to the epoch in hooks_attach() and hooks_detach(), after their change of the table: who has the new epoch must not
+	 * read the old table, which a plain load would allow on machines that perform loads out of order.
+	 */
+	a64_store_relaxed(&r->word, *saved ? *saved + 1 : a64_load_acquire(&r->table->epoch) << 8 | 1);
 	fence_light();
 	return r;
 }

@@ -2,12 +2,15 @@
 #include "monitors/hooks.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <sys/mman.h>
 #include <sys/syscall.h>
 
 #include "core/core.h"
 #include "monitors/hook_entry.h"
+#include "monitors/hook_files.h"
 #include "monitors/hook_table.h"
+#include "monitors/hook_text.h"
 #include "monitors/patch.h"
 #include "monitors/settle.h"
 #include "port/mm.h"
@@ -29,6 +32,7 @@ static struct uhmm_a32 gate; /* changes when a hook was left while somebody wait
 static struct sync_lock lock = SYNC_LOCK_INIT;
 static uint32_t listeners;
 static struct uhmm_mm *attached[HOOKS_MMS]; /* the table again, in memory that survives a fork */
+static struct core_watch_hook watching[HOOKS_MMS]; /* of the address space in that place */
 static bool installed;
 static struct uhmm_a32 home; /* the process's id */
 
@@ -160,12 +164,22 @@ static uint64_t next_epoch(void)
 	return a64_fetch_add_full(&table()->epoch, 1) + 1;
 }
 
+static void on_watch(struct core_watch_hook *h, uintptr_t start, uintptr_t end)
+{
+	(void)h;
+	hook_text_look();
+	hook_files_note(start, end);
+}
+
+/* Only before the address space is handed out, so that nobody walks its list of watch hooks. */
 static int enlist(struct uhmm_mm *mm)
 {
 	for (uint32_t i = 0; i < HOOKS_MMS; i++) {
 		if (attached[i])
 			continue;
 		attached[i] = mm;
+		watching[i] = (struct core_watch_hook){.watch = on_watch};
+		core_watch_hook_add(mm, &watching[i]);
 		aptr_store_release(&table()->mm[i], mm);
 		if (a32_load_relaxed(&table()->used) <= i)
 			a32_store_release(&table()->used, i + 1);
@@ -189,22 +203,48 @@ static int install(void)
 	size_t n;
 	struct patch_site *sites = hook_sites(&n);
 	int err = make_table();
+	bool whole;
 
 	a32_store_relaxed(&home, self_pid());
 	sync_heavy_barrier_setup();
-	if (!err && !installed)
+	/* While the text is writable its pages are not ours to switch: the writer would lose them under his hands. */
+	whole = installed && (settle_is_suspended() ? patch_is_being_written() : patch_is_whole());
+	if (!err && !whole)
 		err = patch_install(sites, n);
-	if (!err && !installed)
+	if (!err && !whole)
 		settle_begin();
 	if (!err)
 		installed = true;
 	return err;
 }
 
+static bool resume(void)
+{
+	if (!settle_is_suspended() || patch_is_being_written())
+		return false;
+	settle_resume(next_epoch());
+	return true;
+}
+
+bool hooks_repair(void)
+{
+	bool resumed;
+
+	if (!sync_lock_try(&lock))
+		return false;
+	resumed = installed && install() == 0 && resume();
+	sync_lock_release(&lock);
+	return resumed;
+}
+
 int hooks_attach(struct uhmm_mm *mm)
 {
+	bool resumed = false;
 	int err;
 
+	/* Ranges are rounded to pages as the kernel does it; a larger page would be more than what is announced. */
+	if (!mm_page_size_fits())
+		return -EOPNOTSUPP;
 	/* The dynamic linker's lock comes first: constructors and destructors, which run under it, come here too. */
 	hook_sites_resolve();
 	sync_lock_acquire(&lock);
@@ -214,11 +254,14 @@ int hooks_attach(struct uhmm_mm *mm)
 	if (!err) {
 		listeners++;
 		settle_watch(mm, next_epoch());
+		resumed = resume();
 	} else if (!listeners && installed) {
 		patch_remove();
 		installed = false;
 	}
 	sync_lock_release(&lock);
+	if (resumed)
+		hook_text_drop();
 	if (!err)
 		settle_briefly(mm);
 	return err;
@@ -238,6 +281,8 @@ void hooks_detach(struct uhmm_mm *mm)
 	}
 	sync_lock_release(&lock);
 	wait_past(epoch);
+	/* Again: a hook that still found mm in the table may have put it on the list of the unsettled since (hook_text.c). */
+	settle_forget(mm);
 	/* See hook_dlclose.c: first those on the list, then who came off it before it could be told. */
 	hook_closings_forget(mm);
 	wait_past(next_epoch());
@@ -278,7 +323,16 @@ void hooks_fork_child(void)
 	}
 }
 
-const char *hooks_status(void)
+size_t hooks_status(char *text, size_t size)
 {
-	return patch_status();
+	const char *more = "";
+	int length;
+
+	sync_lock_acquire(&lock);
+	if (installed && settle_is_suspended())
+		more = "; somebody keeps libc's text writable: caches keep nothing";
+	length = snprintf(text, size, "%s%s",
+			  mm_page_size_fits() ? patch_status() : "hooks need pages of 4 KiB; this kernel's are larger", more);
+	sync_lock_release(&lock);
+	return (size_t)length;
 }

@@ -3,6 +3,7 @@
 #include "monitors/hooks.h"
 
 #include <errno.h>
+#include <stdio.h>
 
 int hooks_attach(struct uhmm_mm *mm)
 {
@@ -19,7 +20,12 @@ void hooks_fork_child(void)
 {
 }
 
-const char *hooks_status(void)
+bool hooks_repair(void)
 {
-	return "hooks need x86-64 and glibc";
+	return false;
+}
+
+size_t hooks_status(char *text, size_t size)
+{
+	return (size_t)snprintf(text, size, "hooks need x86-64 or aarch64, and glibc");
 }

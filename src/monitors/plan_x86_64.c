@@ -267,32 +267,244 @@ static int plan_short(const uint8_t *entry, struct plan *p)
 	return p->landing ? 0 : -EOPNOTSUPP;
 }
 
+#define PREFIX_MAX 16u
+#define SCRATCH (1u << 0 | 1u << 10 | 1u << 11) /* rax, r10, r11: nobody expects anything in them */
+
+struct prefix {
+	unsigned len;
+	unsigned free; /* registers that may be written: scratch, or pushed before */
+	uint8_t undo[sizeof(((struct plan *)0)->undo)];
+	unsigned undo_len;
+};
+
+/* In front of what is there, because the last is taken back first. */
+static bool undo_by(struct prefix *f, const uint8_t *bytes, unsigned len)
+{
+	if (f->undo_len + len > sizeof(f->undo))
+		return false;
+	memmove(f->undo + len, f->undo, f->undo_len);
+	memcpy(f->undo, bytes, len);
+	f->undo_len += len;
+	return true;
+}
+
+/* mov between registers, of 32 or 64 bits */
+static bool is_free_move(const uint8_t *at, unsigned free)
+{
+	unsigned rex = (at[0] & 0xf0) == 0x40 ? at[0] : 0;
+
+	at += rex != 0;
+	return at[0] == 0x89 && (at[1] & 0xc0) == 0xc0 && free >> ((at[1] & 7) + (rex & 1) * 8) & 1;
+}
+
+/* True if the instruction can be taken back; that is noted. */
+static bool extend(struct prefix *f, const uint8_t *at, unsigned len)
+{
+	uint8_t undo[7];
+
+	if (f->len + len > PREFIX_MAX)
+		return false;
+	f->len += len;
+	if (is_free_move(at, f->free))
+		return true;
+	memcpy(undo, at, len < sizeof(undo) ? len : sizeof(undo));
+	if (at[len - 1] >> 3 == 0x50 >> 3 && (len == 1 || (len == 2 && at[0] == 0x41))) { /* push, pop */
+		f->free |= 1u << ((at[len - 1] & 7) + (len - 1) * 8);
+		undo[len - 1] += 8;
+	} else if (len >= 4 && at[0] == 0x48 && (at[1] == 0x83 || at[1] == 0x81) && at[2] == 0xec) { /* sub, add */
+		undo[2] = 0xc4;
+	} else {
+		return false;
+	}
+	return undo_by(f, undo, len);
+}
+
+static bool can_move(const struct insn *insn)
+{
+	return !insn->relative && !insn->ends && !insn->nop;
+}
+
+/* One instruction at `at` from the entry. */
+static int plan_one(const uint8_t *entry, int at, const struct insn *insn, struct plan *p)
+{
+	if (!can_move(insn) || insn->len < 2)
+		return -EOPNOTSUPP;
+	p->jump_at = at;
+	p->moved = insn->len;
+	p->rip_disp = insn->rip_disp;
+	if (insn->len < PLAN_JUMP)
+		return plan_short(entry, p);
+	p->jump_len = PLAN_JUMP;
+	return 0;
+}
+
+/* Where a relative jump of 8 or 32 bits leads, its displacement being its last bytes. */
+static int target_of(const uint8_t *entry, int at, const struct insn *insn)
+{
+	const uint8_t *end = entry + at + insn->len;
+	int32_t far;
+
+	if (insn->len < PLAN_JUMP)
+		return at + (int)insn->len + (int8_t)end[-1];
+	memcpy(&far, end - sizeof(far), sizeof(far));
+	return at + (int)insn->len + far;
+}
+
+/* The head of a loop: who gets there a second time has not done the prefix just now. */
+static bool is_jumped_to(const uint8_t *entry, int at)
+{
+	struct insn insn;
+
+	for (int pos = at; plan_decode(entry + pos, PLAN_AFTER - (size_t)pos, &insn); pos += (int)insn.len)
+		if (insn.relative && entry[pos] != 0xff && target_of(entry, pos, &insn) == at)
+			return true;
+	return false;
+}
+
+static int plan_behind_prefix(const uint8_t *entry, int first, unsigned shortest, struct plan *p)
+{
+	struct prefix f = {.free = SCRATCH};
+	struct insn insn;
+	int at = first;
+
+	while (plan_decode(entry + at, PLAN_AFTER - (size_t)at, &insn)) {
+		struct plan next = {.prefix = f.len, .undo_len = f.undo_len};
+
+		if (at > first && insn.len >= shortest && plan_one(entry, at, &insn, &next) == 0 && !is_jumped_to(entry, at)) {
+			memcpy(next.undo, f.undo, sizeof(f.undo));
+			next.keep_landing = next.landing != 0;
+			*p = next;
+			return 0;
+		}
+		if (!extend(&f, entry + at, insn.len))
+			break;
+		at += (int)insn.len;
+	}
+	return -EOPNOTSUPP;
+}
+
 int plan_patch(const uint8_t *entry, struct plan *plan)
 {
+	/* An endbr64 is long enough for the short jump, and nothing to execute elsewhere. */
+	static const struct insn endbr = {.len = sizeof(endbr64), .rip_disp = -1};
 	bool marked = memcmp(entry, endbr64, sizeof(endbr64)) == 0;
-	struct plan p = {.jump_at = marked ? (int)sizeof(endbr64) : 0};
+	int first = marked ? (int)sizeof(endbr64) : 0, err;
+	struct plan p = {0};
 	struct insn insn;
-	int err = 0;
 
-	if (is_foreign(entry + p.jump_at))
+	if (is_foreign(entry + first))
 		return -EBUSY;
-	if (!plan_decode(entry + p.jump_at, PLAN_AFTER - (size_t)p.jump_at, &insn) || insn.nop)
+	if (!plan_decode(entry + first, PLAN_AFTER - (size_t)first, &insn))
 		return -EOPNOTSUPP;
-	if (insn.len >= PLAN_JUMP && !insn.relative && !insn.ends) {
-		p.jump_len = PLAN_JUMP;
-	} else if (marked) {
-		/* The endbr64 itself is long enough for the short jump, and nothing to execute elsewhere. */
-		p.jump_at = 0;
-		insn = (struct insn){.len = sizeof(endbr64), .rip_disp = -1};
-		err = plan_short(entry, &p);
-	} else if (insn.len >= 2 && !insn.relative && !insn.ends) {
-		err = plan_short(entry, &p);
-	} else {
-		err = -EOPNOTSUPP;
-	}
-	p.moved = insn.len;
-	p.rip_disp = insn.rip_disp;
+	if (marked && (insn.len < PLAN_JUMP || !can_move(&insn)))
+		err = plan_one(entry, 0, &endbr, &p);
+	else
+		err = plan_one(entry, first, &insn, &p);
+	/* Rather one without a landing place: it leaves nothing behind. */
+	if (err)
+		err = plan_behind_prefix(entry, first, PLAN_JUMP, &p);
+	if (err)
+		err = plan_behind_prefix(entry, first, 2, &p);
 	if (!err)
 		*plan = p;
 	return err;
+}
+
+/* ---- somebody else's jump ---- */
+
+static uintptr_t relative_target(const uint8_t *next, const uint8_t *at)
+{
+	int32_t by;
+
+	memcpy(&by, at, sizeof(by));
+	return (uintptr_t)next + (uintptr_t)(intptr_t)by;
+}
+
+static uintptr_t address_at(uintptr_t at)
+{
+	uintptr_t address;
+
+	memcpy(&address, (const void *)at, sizeof(address));
+	return address;
+}
+
+/* movabs $address,%reg ; jmp *%reg or push %reg; ret */
+static uintptr_t by_register(const uint8_t *at)
+{
+	unsigned high = at[0] & 1, reg = at[1] & 7;
+	const uint8_t *next = at + 10;
+
+	if ((at[0] & 0xfe) != 0x48 || (at[1] & 0xf8) != 0xb8)
+		return 0;
+	if (high && *next++ != 0x41)
+		return 0;
+	if ((next[0] == 0xff && next[1] == 0xe0 + reg) || (next[0] == 0x50 + reg && next[1] == 0xc3))
+		return address_at((uintptr_t)at + 2);
+	return 0;
+}
+
+/* push $low ; movl $high,4(%rsp) ; ret; the middle one may be missing */
+static uintptr_t by_stack(const uint8_t *at)
+{
+	static const uint8_t high[] = {0xc7, 0x44, 0x24, 0x04};
+	bool whole = memcmp(at + 5, high, sizeof(high)) == 0;
+	uint32_t low, top;
+
+	if (at[0] != 0x68 || at[whole ? 13 : 5] != 0xc3)
+		return 0;
+	memcpy(&low, at + 1, sizeof(low));
+	memcpy(&top, at + 9, sizeof(top));
+	return whole ? (uintptr_t)top << 32 | low : (uintptr_t)(intptr_t)(int32_t)low;
+}
+
+static uintptr_t leads_to(const uint8_t *at)
+{
+	if (at[0] == 0xe9)
+		return relative_target(at + 5, at + 1);
+	if (at[0] == 0xff && at[1] == 0x25)
+		return address_at(relative_target(at + 6, at + 2));
+	if (at[0] == 0x68)
+		return by_stack(at);
+	return by_register(at);
+}
+
+/* 0 also for what leads back to the entry, as a jump to itself does: behind our hook it would lead to our hook. */
+static uintptr_t leads_on(const uint8_t *entry, const uint8_t *at)
+{
+	uintptr_t to = leads_to(at), end = (uintptr_t)(at > entry ? at : entry) + PLAN_JUMP;
+
+	return to >= (uintptr_t)entry - PLAN_BEFORE && to < end ? 0 : to;
+}
+
+/* In bytes around the entry that are looked at, and none of those that may be executed from the entry on. */
+static bool is_near(const uint8_t *entry, const uint8_t *landing)
+{
+	return landing >= entry - PLAN_BEFORE && landing + PLAN_JUMP <= entry;
+}
+
+/*
+ * The first instructions of all of these have five bytes or more. A thread that was preempted behind the first finds what
+ * follows untouched, and goes where it was going.
+ */
+int plan_foreign(const uint8_t *entry, struct plan *plan, uintptr_t *to)
+{
+	bool marked = memcmp(entry, endbr64, sizeof(endbr64)) == 0;
+	const uint8_t *at = entry + (marked ? sizeof(endbr64) : 0);
+
+	*to = 0;
+	if (!is_foreign(at))
+		return -ENOENT;
+	if (at[0] == 0xeb) { /* too short for a jump of ours, but it may say who */
+		const uint8_t *landing = at + 2 + (int8_t)at[1];
+
+		*to = leads_on(entry, landing);
+		/* Another copy of this library's: the landing jump is one instruction as well, and ours is as long. */
+		if (landing[0] != 0xe9 || !is_near(entry, landing))
+			return -EBUSY;
+		*plan = (struct plan){.jump_at = (int)(landing - entry), .jump_len = PLAN_JUMP, .rip_disp = -1};
+		return *to ? 0 : -EBUSY;
+	}
+	*to = leads_on(entry, at);
+	*plan = (struct plan){.jump_at = (int)(at - entry), .jump_len = PLAN_JUMP, .rip_disp = -1};
+	return *to ? 0 : -EBUSY;
 }

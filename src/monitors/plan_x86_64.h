@@ -14,39 +14,29 @@
  *     41 89 ca        mov %ecx,%r10d    eb f6 ca        jmp landing
  *     41 f7 c1 ..     test ..           41 f7 c1 ..                      and here
  *
+ *   neither can be done               a later instruction is covered, behind a prefix of pushes, subtractions from the stack
+ *                                     pointer, and moves to registers that are scratch or pushed: the trampoline takes them
+ *                                     back before the hook and does them again before the original
+ *     55              push %rbp         55
+ *     48 83 ec 68     sub $104,%rsp     48 83 ec 68                      somebody who is here has lowered it, as it must be
+ *     48 89 54 24 40  mov %rdx,64(%rsp) e9 .. .. .. ..  jmp trampoline
+ *
+ * Not if a jump in the bytes that are looked at leads to that instruction: there a loop begins.
+ *
  * What the jump covers is executed in the trampoline, which then jumps behind it. An endbr64 counts as such an instruction.
  *
  * The landing place is a single nop of 5 bytes or more right before the entry, with nothing but nops between it and the entry.
  * Then it may also be restored at any time: a thread about to execute the landing jump executes the nops instead, and
  * arrives at the entry. Where there is none, a nop behind the function's end serves (found by decoding from the entry, and
  * only behind a return or jump, so that nothing falls into it); such a one is left in place for good when the jump to it
- * is taken out.
+ * is taken out. So is one behind a prefix: who executed the nops instead would do the prefix again.
  */
 #ifndef MONITORS_PLAN_X86_64_H
 #define MONITORS_PLAN_X86_64_H
 
-#include <stdbool.h>
-#include <stddef.h>
-#include <stdint.h>
+#include "monitors/plan.h"
 
-#define PLAN_BEFORE 16u  /* bytes before the entry that are looked at */
-#define PLAN_AFTER 144u  /* bytes from the entry on */
 #define PLAN_JUMP 5u
-
-struct plan {
-	int jump_at;       /* from the entry: 0, or 4 behind an endbr64 */
-	unsigned jump_len; /* 2 or 5 */
-	int landing;       /* from the entry, if jump_len is 2 */
-	bool keep_landing; /* not to be restored */
-	unsigned moved;    /* length of the instruction at jump_at that the trampoline executes */
-	int rip_disp;      /* where in it a displacement from the instruction pointer is, or -1 */
-};
-
-/*
- * entry points at the function; PLAN_BEFORE bytes before it and PLAN_AFTER from it on are readable.
- * -EBUSY: it begins with a jump or a breakpoint, which no compiler puts there. -EOPNOTSUPP: no safe place found.
- */
-int plan_patch(const uint8_t *entry, struct plan *plan);
 
 struct insn {
 	unsigned len;

@@ -6,8 +6,11 @@
 #include <fcntl.h>
 #include <string.h>
 #include <sys/syscall.h>
+#include <sys/sysmacros.h>
 
+#include "port/linux_new.h"
 #include "port/mm.h"
+#include "port/sync.h"
 #include "port/text.h"
 
 /* ---- a file read line by line; a line that does not fit is cut ---- */
@@ -131,17 +134,20 @@ static char *append_number(char *to, unsigned value)
 /* "start-end perms offset major:minor inode   path" */
 static void parse_mapping(const char *p, struct proc_mapping *m, const char **name)
 {
-	uint64_t value;
+	uint64_t value, major, minor;
 
 	p = number(p, 16, &value);
 	m->start = (uintptr_t)value;
 	p = number(skip(p, '-'), 16, &value);
 	m->end = (uintptr_t)value;
 	p = skip(p, ' ');
+	m->write = strnlen(p, 4) == 4 && p[1] == 'w';
 	m->exec = strnlen(p, 4) == 4 && p[2] == 'x';
 	p = number(skip(skip_to(p, ' '), ' '), 16, &m->offset);
-	p = skip(skip_to(skip(p, ' '), ' '), ' ');
-	p = number(p, 10, &m->inode);
+	p = number(skip(p, ' '), 16, &major);
+	p = number(skip(p, ':'), 16, &minor);
+	m->dev = makedev((unsigned)major, (unsigned)minor);
+	p = number(skip(p, ' '), 10, &m->inode);
 	*name = skip(p, ' ');
 	m->sysv = strncmp(*name, "/SYSV", 5) == 0;
 	m->file = **name == '/';
@@ -170,6 +176,64 @@ int proc_mapping_find(uintptr_t addr, struct proc_mapping *out, char *path, size
 	}
 	text_close(l.fd);
 	return err;
+}
+
+int proc_mappings_each(bool (*fn)(const struct proc_mapping *m, const char *name, void *arg), void *arg)
+{
+	struct lines l = {.fd = text_open("/proc/self/maps")};
+	struct proc_mapping m;
+	const char *name, *line;
+
+	if (l.fd < 0)
+		return l.fd;
+	while ((line = next_line(&l))) {
+		parse_mapping(line, &m, &name);
+		if (!fn(&m, name, arg))
+			break;
+	}
+	text_close(l.fd);
+	return 0;
+}
+
+int proc_query_open(void)
+{
+	struct procmap_query q = {.size = sizeof(q), .query_flags = PROCMAP_QUERY_COVERING_OR_NEXT_VMA};
+	int fd = text_open("/proc/self/maps");
+	long err;
+
+	if (fd < 0)
+		return fd;
+	err = port_syscall(SYS_ioctl, fd, PROCMAP_QUERY, (long)(uintptr_t)&q, 0, 0, 0);
+	if (!err || err == -ENOENT)
+		return fd;
+	text_close(fd);
+	return -ENOTTY;
+}
+
+int proc_query_files(int fd, uintptr_t start, uintptr_t end, void (*fn)(const struct proc_mapping *m, void *arg), void *arg)
+{
+	while (start < end) {
+		struct procmap_query q = {.size = sizeof(q),
+					  .query_flags = PROCMAP_QUERY_COVERING_OR_NEXT_VMA | PROCMAP_QUERY_FILE_BACKED_VMA,
+					  .query_addr = start};
+		long err = port_syscall(SYS_ioctl, fd, PROCMAP_QUERY, (long)(uintptr_t)&q, 0, 0, 0);
+		struct proc_mapping m;
+
+		if (err)
+			return err == -ENOENT ? 0 : (int)err;
+		m = (struct proc_mapping){.start = (uintptr_t)q.vma_start,
+					  .end = (uintptr_t)q.vma_end,
+					  .offset = q.vma_offset,
+					  .inode = q.inode,
+					  .dev = makedev(q.dev_major, q.dev_minor),
+					  .write = q.vma_flags & PROCMAP_QUERY_VMA_WRITABLE,
+					  .exec = q.vma_flags & PROCMAP_QUERY_VMA_EXECUTABLE};
+		if (m.start >= end)
+			return 0;
+		fn(&m, arg);
+		start = m.end;
+	}
+	return 0;
 }
 
 /* ---- pidfds ---- */
@@ -224,7 +288,7 @@ static long read_task_file(int tid, const char *file, char *out, size_t size)
 }
 
 /* "running", or "number args.. sp pc", or "-1 sp pc". */
-struct proc_thread proc_thread_look(int tid)
+static struct proc_thread look(int tid)
 {
 	struct proc_thread t = {.doing = PROC_UNKNOWN};
 	char text[256];
@@ -251,6 +315,34 @@ struct proc_thread proc_thread_look(int tid)
 	return t;
 }
 
+/*
+ * Under an emulator the kernel tells the numbers and addresses of its own machine. This very reading shows it: the thread that
+ * reads is inside a pread64().
+ */
+static bool speaks_of_this_machine(void)
+{
+	enum { ASK, YES, NO };
+	static struct uhmm_a32 known;
+	uint32_t answer = a32_load_relaxed(&known);
+	struct proc_thread self;
+
+	if (answer == ASK) {
+		self = look((int)port_syscall(SYS_gettid, 0, 0, 0, 0, 0, 0));
+		answer = self.doing == PROC_IN_CALL && self.call == SYS_pread64 ? YES : NO;
+		a32_store_relaxed(&known, answer);
+	}
+	return answer == YES;
+}
+
+struct proc_thread proc_thread_look(int tid)
+{
+	struct proc_thread t = look(tid);
+
+	if ((t.doing == PROC_IN_CALL || t.doing == PROC_STOPPED_IN_USER) && !speaks_of_this_machine())
+		t.doing = PROC_UNKNOWN;
+	return t;
+}
+
 /* "tid (name) state ..": the name may hold anything, parentheses too; user time is the 12th field behind it. */
 uint64_t proc_thread_user_ticks(int tid)
 {
@@ -266,6 +358,49 @@ uint64_t proc_thread_user_ticks(int tid)
 		p = skip(skip_to(p, ' '), ' ');
 	number(p, 10, &ticks);
 	return ticks;
+}
+
+#define WORKER_FLAG 0x10u /* PF_IO_WORKER */
+
+/* Behind the name: the state, then five numbers, then the flags. */
+bool proc_thread_is_worker(int tid, bool *idle)
+{
+	char text[512];
+	long got = read_task_file(tid, "/stat", text, sizeof(text));
+	const char *p = got > 0 ? strrchr(text, ')') : NULL;
+	uint64_t flags;
+
+	*idle = false;
+	if (!p)
+		return false;
+	p = skip(p + 1, ' ');
+	*idle = *p == 'S';
+	for (int field = 0; field < 6; field++)
+		p = skip(skip_to(p, ' '), ' ');
+	number(p, 10, &flags);
+	return flags & WORKER_FLAG;
+}
+
+/* "id parent major:minor root where options [tags..] - type ..": a mount of the device says what it is. */
+bool proc_device_is_memory(uint64_t dev)
+{
+	struct lines l = {.fd = text_open("/proc/self/mountinfo")};
+	const char *line, *p;
+	bool memory = false, found = false;
+	uint64_t major, minor;
+
+	if (l.fd < 0)
+		return false;
+	while (!found && (line = next_line(&l))) {
+		p = skip(skip_to(skip(skip_to(line, ' '), ' '), ' '), ' ');
+		p = number(p, 10, &major);
+		number(skip(p, ':'), 10, &minor);
+		found = makedev((unsigned)major, (unsigned)minor) == dev;
+		p = found ? strstr(p, " - ") : NULL;
+		memory = p && (strncmp(p + 3, "tmpfs ", 6) == 0 || strncmp(p + 3, "hugetlbfs ", 10) == 0);
+	}
+	text_close(l.fd);
+	return memory;
 }
 
 struct dirent64_head {

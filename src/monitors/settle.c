@@ -31,11 +31,17 @@ static struct sync_lock lock = SYNC_LOCK_INIT; /* innermost, but for the kernel'
 static struct pending *pending;
 static size_t pending_count, pending_room;
 static bool unknown; /* /proc says nothing: never settled */
+static struct uhmm_a32 suspended; /* written under the lock; somebody may be writing where our jumps are */
 static struct watched watched[HOOKS_MMS];
 static struct thread_service service;
 static bool service_runs;       /* started and not joined */
 static bool service_done;       /* it has found nothing left to do and ends */
 static struct uhmm_a32 generation; /* a service thread ends when this is no longer its own */
+
+bool settle_is_suspended(void)
+{
+	return a32_load_relaxed(&suspended);
+}
 
 /* ---- threads; under the lock ---- */
 
@@ -141,7 +147,7 @@ static bool look(uint64_t deadline_ns)
 	bool none = true;
 
 	for (uint32_t i = 0; i < HOOKS_MMS; i++) {
-		if (watched[i].mm && threads && listener_is_past(watched[i].epoch))
+		if (watched[i].mm && threads && !settle_is_suspended() && listener_is_past(watched[i].epoch))
 			settled(&watched[i]);
 		none &= !watched[i].mm;
 	}
@@ -156,11 +162,20 @@ static struct watched *find(const struct uhmm_mm *mm)
 	return NULL;
 }
 
+/* There is room for all that listen. Without it, which one on its way out may cost for a moment, mm stays unsettled. */
+static void take_on(struct uhmm_mm *mm, uint64_t epoch)
+{
+	struct watched *w = find(NULL);
+
+	if (w)
+		*w = (struct watched){.mm = mm, .epoch = epoch};
+	core_mm_set_unsettled(mm, true);
+}
+
 void settle_watch(struct uhmm_mm *mm, uint64_t epoch)
 {
 	sync_lock_acquire(&lock);
-	*find(NULL) = (struct watched){.mm = mm, .epoch = epoch};
-	core_mm_set_unsettled(mm, true);
+	take_on(mm, epoch);
 	sync_lock_release(&lock);
 }
 
@@ -182,7 +197,7 @@ static void serve(void *arg)
 		if (a32_load_relaxed(&generation) != mine)
 			over = true;
 		else
-			service_done = over = look(SYNC_FOREVER);
+			service_done = over = look(SYNC_FOREVER) || settle_is_suspended(); /* settle_resume() starts another */
 		sync_lock_release(&lock);
 	}
 }
@@ -222,6 +237,31 @@ void settle_briefly(struct uhmm_mm *mm)
 	}
 }
 
+void settle_suspend(struct uhmm_mm *mm)
+{
+	sync_lock_acquire(&lock);
+	a32_store_relaxed(&suspended, 1);
+	if (find(mm))
+		core_mm_set_unsettled(mm, true);
+	else
+		take_on(mm, 0);
+	sync_lock_release(&lock);
+}
+
+void settle_resume(uint64_t epoch)
+{
+	/* As in settle_briefly(). */
+	sync_heavy_barrier();
+	sync_lock_acquire(&lock);
+	a32_store_relaxed(&suspended, 0);
+	for (uint32_t i = 0; i < HOOKS_MMS; i++)
+		if (watched[i].mm)
+			watched[i].epoch = epoch;
+	if (!look(SYNC_FOREVER))
+		start_service();
+	sync_lock_release(&lock);
+}
+
 /*
  * The service thread is joined when nobody needs it; its stack goes with it. Without the lock, which it takes: meanwhile
  * another may be started, so what is joined is a copy.
@@ -255,6 +295,7 @@ void settle_fork_child(void)
 	sync_lock_init(&lock);
 	service_runs = false;
 	unknown = false;
+	a32_store_relaxed(&suspended, 0);
 	drop_pending();
 	for (uint32_t i = 0; i < HOOKS_MMS; i++)
 		if (watched[i].mm)

@@ -22,6 +22,7 @@
 #ifndef MONITORS_SETTLE_H
 #define MONITORS_SETTLE_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 struct uhmm_mm;
@@ -33,6 +34,10 @@ void settle_watch(struct uhmm_mm *mm, uint64_t epoch);
 /* Waits a millisecond at most; what has not settled then is marked, and a service thread goes on looking. */
 void settle_briefly(struct uhmm_mm *mm);
 void settle_forget(struct uhmm_mm *mm);
+/* mm is unsettled from here on, as is whoever comes later, until settle_resume() lets all of them settle again. */
+void settle_suspend(struct uhmm_mm *mm);
+void settle_resume(uint64_t epoch);
+bool settle_is_suspended(void);
 void settle_fork_child(void);
 
 #endif

@@ -15,6 +15,9 @@ enum inject_site {
 	INJECT_POPULATE, /* MADV_POPULATE_WRITE */
 	INJECT_THREAD,   /* creation of a service thread */
 	INJECT_URING,    /* a registration call of io_uring */
+	INJECT_UFFD,     /* opening a userfaultfd: -EPERM */
+	INJECT_UFFD_WATCH, INJECT_UFFD_UNWATCH, /* a mapping on its list, or off it: -ENOMEM */
+	INJECT_READER,   /* the thread that reads it: ends */
 	INJECT_SITES
 };
 

@@ -6,13 +6,21 @@
 #ifndef PORT_MM_H
 #define PORT_MM_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
 #define MM_PAGE_SHIFT 12
 #define MM_PAGE_SIZE ((uintptr_t)1 << MM_PAGE_SHIFT)
 
-/* User addresses end here: 47 bits, or 56 with five-level page tables, which need asking for by a high hint. */
+/* Where the kernel puts mappings by itself: the core is made for these. */
+#if defined(__aarch64__)
+#define MM_ADDR_BITS 48
+#else
+#define MM_ADDR_BITS 47
+#endif
+
+/* User addresses end here: larger page tables (up to 56 bits; 52 on aarch64) need asking for by a high hint. */
 #define MM_ADDR_END ((uintptr_t)1 << 56)
 
 /* The bare system call: the result, or a negative errno. */
@@ -33,6 +41,22 @@ void mm_unmap(void *addr, size_t len);
 int mm_populate_write(void *addr, size_t len);
 /* Makes every page of the range present for reading, as it is. The same errors. */
 int mm_populate_read(void *addr, size_t len);
+
+/*
+ * What the kernel takes an address for whose upper bits carry a tag that the processor ignores: the top byte on aarch64, bits
+ * 57 to 62 on x86-64 with LAM. The kernel strips it in most calls on mappings (not in all: then the call fails).
+ */
+static inline uintptr_t mm_untag(uintptr_t addr)
+{
+#if defined(__aarch64__)
+	return addr >> 55 & 1 ? addr : addr & ~((uintptr_t)0xff << 56);
+#else
+	return addr >> 63 ? addr : addr & ~((uintptr_t)0x3f << 57);
+#endif
+}
+
+/* True if this kernel's pages are MM_PAGE_SIZE: on aarch64 they may have 16 or 64 KiB. */
+bool mm_page_size_fits(void);
 
 static inline uintptr_t mm_page_floor(uintptr_t addr)
 {

@@ -14,6 +14,7 @@
  *   fence_full()     a full barrier
  *   fence_light()    free; pairs only with sync_heavy_barrier(), which makes every thread of the process pass a full barrier.
  *                    Where the kernel has no membarrier, fence_light() is fence_full() and the heavy barrier fence_full().
+ *   fence_after_call()  what this thread loads from here on comes after what its last system call did
  *   fence_signal()   orders this thread against its own signal handlers only
  *
  *   struct sync_lock { ... };  SYNC_LOCK_INIT; sync_lock_init, sync_lock_acquire, sync_lock_try -> bool, sync_lock_release

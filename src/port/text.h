@@ -20,8 +20,8 @@ int text_image(const void *bytes, size_t len, int *fd);
 int text_switch(void *at, size_t len, int fd, uint64_t offset);
 
 /*
- * Address space of len bytes, inaccessible, from which every byte of [low, high) is reached by a jump with a 32-bit
- * displacement, and the reverse. -ENOMEM: none free.
+ * Address space of len bytes, inaccessible, from which every byte of [low, high) is reached by a direct jump of this machine's
+ * (2 GiB, or 128 MiB), and the reverse. -ENOMEM: none free.
  */
 int text_reserve_near(uintptr_t low, uintptr_t high, size_t len, void **out);
 

@@ -40,11 +40,13 @@ void thread_service_join(struct thread_service *t);
 /* No cancellation between the two; the first returns what the second is given. */
 int thread_cancel_disable(void);
 void thread_cancel_restore(int state);
+/* Acts on a cancellation that is pending, if it is enabled: then it does not return. */
+void thread_cancel_point(void);
 
 /*
- * For the lock checker, on x86-64: true if a signal handler of this thread began after the function at stack address `since`
- * was entered, that is if a signal frame lies below it. Elsewhere, and for a handler on another stack, best effort: may say
- * false.
+ * For the lock checker, on x86-64 and aarch64: true if a signal handler of this thread began after the function at stack
+ * address `since` was entered, that is if a signal frame lies below it. Elsewhere, and for a handler on another stack, best
+ * effort: may say false.
  */
 bool thread_in_signal_handler_since(const void *since);
 

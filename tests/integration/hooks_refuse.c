@@ -11,6 +11,7 @@
 #include <sys/wait.h>
 
 #include "hooks_common.h"
+#include "hooks_machine.h"
 
 #define CHECK(condition)                                                                                                    \
 	do {                                                                                                                \
@@ -34,8 +35,9 @@ static bool poke(void *at, const void *bytes, size_t len)
 
 	if (bare_call(SYS_mprotect, (long)page, 2 * PAGE, PROT_READ | PROT_WRITE | PROT_EXEC, 0, 0, 0) != 0)
 		return false;
-	for (size_t i = 0; i < len; i++) /* by hand: sanitizers have no shadow for a library's text */
-		__asm__ volatile("movb %1, (%0)" : : "r"((char *)at + i), "q"(((const char *)bytes)[i]) : "memory");
+	for (size_t i = 0; i < len; i++)
+		poke_byte((unsigned char *)at + i, ((const unsigned char *)bytes)[i]);
+	__builtin___clear_cache((char *)at, (char *)at + len);
 	bare_call(SYS_mprotect, (long)page, 2 * PAGE, PROT_READ | PROT_EXEC, 0, 0, 0);
 	return true;
 }
@@ -72,31 +74,61 @@ static int refused(int expected)
 	return 0;
 }
 
+/* An address space that hears what goes through libc, in a process that somebody has patched; and whose name we know. */
+static int chained(const char *expected)
+{
+	char text[512];
+	struct uhmm_mm *mm = open_hooks();
+	struct watch w;
+	char *p = bare_map(PAGE, 1);
+
+	CHECK(uhmm_hooks_status(text, sizeof(text)) < sizeof(text));
+	if (!strstr(text, expected)) {
+		printf("status: %s\n", text);
+		return 1;
+	}
+	CHECK(uhmm_hooks_status(NULL, 0) == strlen(text));
+	watch_on(mm, &w, p, PAGE);
+	CHECK(mprotect(p, PAGE, PROT_READ) == 0);
+	watch_off(&w);
+	CHECK(w.starts == 1 && w.drops == 1);
+	uhmm_mm_close(mm);
+	bare_unmap(p, PAGE);
+	return 0;
+}
+
+static int refused_because_of(int expected, const char *why)
+{
+	char text[512];
+
+	CHECK(refused(expected) == 0);
+	uhmm_hooks_status(text, sizeof(text));
+	if (strstr(text, why))
+		return 0;
+	printf("status: %s\n", text);
+	return 1;
+}
+
 /* mprotect's own first instruction, executed elsewhere: a patch that works. */
 static int jump_there_already(void)
 {
-	static const unsigned char back[] = {0xff, 0x25, 0, 0, 0, 0};
-	unsigned char *entry = entry_of("mprotect"), *copy, jump[14], saved[14];
-	void *behind = entry + 5;
-	int rel;
+	unsigned char *entry = entry_of("mprotect"), *copy, jump[JUMP_LEN], saved[JUMP_LEN];
 
-	if (entry[0] != 0xb8) {
+	if (!first_can_be_moved(entry)) {
 		printf("skipped: an unfamiliar libc\n");
 		return SKIP;
 	}
 	copy = executable_near(entry);
-	memcpy(copy, entry, 5);
-	memcpy(copy + 5, back, 6);
-	memcpy(copy + 11, &behind, 8);
-	rel = (int)(copy - (entry + 5));
-	jump[0] = 0xe9;
-	memcpy(jump + 1, &rel, sizeof(rel));
+	memcpy(copy, entry, JUMP_LEN);
+	make_far_jump(copy + JUMP_LEN, (uintptr_t)(entry + JUMP_LEN));
+	__builtin___clear_cache((char *)copy, (char *)copy + JUMP_LEN + FAR_JUMP_LEN);
+	make_jump(jump, entry, copy);
 	memcpy(saved, entry, sizeof(saved));
-	if (!poke(entry, jump, 5))
+	if (!poke(entry, jump, sizeof(jump)))
 		return SKIP;
-	CHECK(refused(-EBUSY) == 0);
-	CHECK(memcmp(entry, jump, 5) == 0);
-	CHECK(poke(entry, saved, 5));
+	CHECK(chained("mprotect leads on to code in anonymous memory") == 0);
+	CHECK(memcmp(entry, jump, sizeof(jump)) == 0);
+	CHECK(poke(entry, saved, sizeof(saved)));
 	uhmm_mm_close(open_hooks());
 	return 0;
 }
@@ -104,27 +136,24 @@ static int jump_there_already(void)
 static int breakpoint_there_already(void)
 {
 	unsigned char *entry = entry_of("remap_file_pages");
-	unsigned char int3 = 0xcc;
 
-	if (!poke(entry, &int3, 1))
+	if (!poke(entry, breakpoint, sizeof(breakpoint)))
 		return SKIP;
-	return refused(-EBUSY);
+	return refused_because_of(-EBUSY, "remap_file_pages: patched by somebody unknown");
 }
 
 /* Not a jump, but not what the file says either. */
 static int other_bytes_already(void)
 {
 	unsigned char *entry = entry_of("shmdt");
-	static const unsigned char mov_0x144[] = {0xb8, 0x44, 0x01, 0, 0};
 
-	if (entry[0] != 0xb8 || !poke(entry, mov_0x144, sizeof(mov_0x144)))
+	if (!first_can_be_moved(entry) || !poke(entry, another_number, sizeof(another_number)))
 		return SKIP;
 	return refused(-EBUSY);
 }
 
 static int patched_between_two_opens(void)
 {
-	static const unsigned char jump_to_itself[] = {0xeb, 0xfe};
 	unsigned char *entry = entry_of("remap_file_pages");
 
 	uhmm_mm_close(open_hooks());
@@ -136,21 +165,16 @@ static int patched_between_two_opens(void)
 /* Somebody patches on top of our hook and keeps a copy of it: that must go on working when we leave. */
 static int patched_on_top_of_us(void)
 {
-	unsigned char *entry = entry_of("munmap"), ours[5], theirs[5] = {0xe9};
+	unsigned char *entry = entry_of("munmap"), theirs[JUMP_LEN];
 	struct uhmm_mm *mm = open_hooks();
 	unsigned char *copy;
-	int rel;
 	char *p;
 
-	memcpy(ours, entry, sizeof(ours));
-	CHECK(ours[0] == 0xe9);
-	memcpy(&rel, ours + 1, 4);
+	CHECK(jumps_to(entry));
 	copy = executable_near(entry);
-	memcpy(copy, ours, sizeof(ours));
-	rel += (int)(entry - copy);
-	memcpy(copy + 1, &rel, 4);
-	rel = (int)(copy - (entry + 5));
-	memcpy(theirs + 1, &rel, 4);
+	make_jump(copy, copy, jumps_to(entry));
+	__builtin___clear_cache((char *)copy, (char *)copy + JUMP_LEN);
+	make_jump(theirs, entry, copy);
 	if (!poke(entry, theirs, sizeof(theirs)))
 		return SKIP;
 	uhmm_mm_close(mm);
@@ -158,7 +182,7 @@ static int patched_on_top_of_us(void)
 	p = bare_map(PAGE, 1);
 	CHECK(munmap(p, PAGE) == 0);
 	CHECK(peek((uintptr_t)p) == -1);
-	return refused(-EBUSY);
+	return chained("munmap leads on to code in anonymous memory");
 }
 
 #ifndef PR_SET_MDWE
@@ -235,6 +259,30 @@ static int several_at_once(void)
 	return 0;
 }
 
+/* Of aarch64 kernels with pages of 16 or 64 KiB: sysconf() of the program's own goes before libc's. */
+static bool large_pages;
+
+__attribute__((no_sanitize("thread"))) /* the sanitizer asks before it is there */
+long sysconf(int name)
+{
+	static long (*libc_sysconf)(int);
+
+	if (name == _SC_PAGESIZE && large_pages)
+		return 65536;
+	if (!libc_sysconf)
+		libc_sysconf = (long (*)(int))(uintptr_t)dlsym(RTLD_NEXT, "sysconf");
+	return libc_sysconf(name);
+}
+
+static int kernel_with_large_pages(void)
+{
+	large_pages = true;
+	CHECK(refused(-EOPNOTSUPP) == 0);
+	large_pages = false;
+	uhmm_mm_close(open_hooks());
+	return 0;
+}
+
 static int options(void)
 {
 	struct {
@@ -257,7 +305,7 @@ static int options(void)
 	CHECK(uhmm_mm_open(&mm, &o) == -EINVAL);
 	o.size = (size_t)1 << 40;
 	CHECK(uhmm_mm_open(&mm, &o) == -E2BIG);
-	CHECK(open_with(UHMM_MONITOR_UFFD, &mm) == -EOPNOTSUPP);
+	CHECK(open_with(UHMM_MONITOR_TRAP, &mm) == -EOPNOTSUPP); /* docs/trap.md */
 	CHECK(open_with(UHMM_MONITOR_HOOKS | UHMM_MONITOR_TRAP, &mm) == -EOPNOTSUPP);
 	CHECK(open_with(UHMM_MONITOR_KMOD, &mm) == -EOPNOTSUPP);
 	CHECK(open_with(1u << 20, &mm) == -EINVAL);
@@ -282,6 +330,7 @@ static const struct {
 	{"patched on top of us", patched_on_top_of_us},
 	{"write xor execute", write_xor_execute},
 	{"no executable files in memory", no_executable_files},
+	{"kernel with large pages", kernel_with_large_pages},
 	{"several at once", several_at_once},
 	{"options", options},
 };

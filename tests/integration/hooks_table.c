@@ -16,6 +16,7 @@
 #include <sys/shm.h>
 #include <sys/wait.h>
 
+#include "../emulated.h"
 #include "hooks_common.h"
 
 #ifndef MADV_DONTNEED_LOCKED
@@ -465,12 +466,32 @@ static void run_row(struct uhmm_mm *mm, const struct row *row, size_t way, bool 
 	drop_area(&a);
 }
 
+/* Calls that qemu-user forgets, refuses or makes into others; and its vfork() is a fork(). */
+static bool emulated_otherwise(const struct row *row, size_t way)
+{
+	static const char *const rows_of_its_own[] = {
+		"MADV_DONTNEED over a hole", "MADV_DONTNEED_LOCKED", "MADV_GUARD", "MADV_REMOVE", "mremap MREMAP_DONTUNMAP",
+		"mremap growing, may move, does not", "mremap of length 0", "pkey_mprotect", "process_madvise",
+	};
+
+	if (!is_emulated())
+		return false;
+	for (size_t i = 0; i < sizeof(rows_of_its_own) / sizeof(rows_of_its_own[0]); i++)
+		if (strncmp(row->name, rows_of_its_own[i], strlen(rows_of_its_own[i])) == 0)
+			return true;
+	return ways[way].run == in_vfork_child;
+}
+
 static void run_table(struct uhmm_mm *mm, bool hooked)
 {
-	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++)
-		for (size_t way = 0; way < sizeof(ways) / sizeof(ways[0]); way++)
-			if (!(rows[i].numbered && ways[way].by_number))
+	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+		for (size_t way = 0; way < sizeof(ways) / sizeof(ways[0]); way++) {
+			if (emulated_otherwise(&rows[i], way))
+				skips++;
+			else if (!(rows[i].numbered && ways[way].by_number))
 				run_row(mm, &rows[i], way, hooked);
+		}
+	}
 }
 
 /* ---- what libc and the dynamic linker do by themselves ---- */

@@ -67,6 +67,11 @@ static const struct row holders[] = {
 	{"R30g", NULL, 2, 1},
 	{"R30h", NULL, 1, 0},
 	{"R30i", NULL, 1, 0},
+	{"R30j", NULL, 0, 0},
+#ifdef __x86_64__
+	{"R30k", NULL, 2, 1},
+#endif
+	{"R34c", NULL, 2, 1},
 };
 
 static const struct lab_scenario *find_scenario(const char *id)

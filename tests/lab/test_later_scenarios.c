@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * test_later_scenarios.c: R14 to R24, R26 and R34, whose holding side comes with parts that are not built.
+ * test_later_scenarios.c: R14 to R24, R26 and R34: those whose holding side comes with parts that are not built, and the
+ * witness's.
  *
  *	lost       every losing model loses its race within 10,000 schedules, and what is printed can be played again
  *	not built  a name that is expected to hold and is no model yet is nobody's success
@@ -73,7 +74,8 @@ static void loses(const char *id, const struct lab_model *m)
 	assert_int_equal(again.invariant, r.verdict.invariant);
 }
 
-static const char *const ids[] = {"R14", "R15", "R16", "R17", "R18", "R19", "R20", "R21", "R22", "R23", "R24", "R26", "R34"};
+static const char *const ids[] = {"R14", "R15", "R16", "R17", "R18", "R19", "R20", "R21", "R22", "R23", "R24", "R26", "R34",
+				  "R34d"};
 
 static void losers_lose(void **state)
 {
@@ -129,6 +131,28 @@ static void mended_models_hold(void **state)
 	holds("R34", find_model("drop_before_zap", 15));
 }
 
+/* The shipped witness and, where there are any, the hooks beside it; `uhmm races` goes further. */
+static void witness_holds(void **state)
+{
+	static const char *const pairs[][2] = {{"R26", "witness"}, {"R34", "witness"}, {"R34b", "witness"}, {"R34d", "witness"},
+					       {"R26", "witness_hooks"}, {"R34", "witness_hooks"}, {"R34a", "witness_hooks"}};
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(pairs) / sizeof(pairs[0]); i++) {
+		const struct lab_model *m = find_model(pairs[i][1], strlen(pairs[i][1]));
+		struct lab_config c = config_of(pairs[i][0], m, false, 0);
+		struct lab_limits limits = {0};
+		struct lab_result r;
+
+		if (!m)
+			continue; /* a machine without hooks */
+		lab_search_bound(&c, &limits, &r);
+		if (r.outcome != LAB_HELD)
+			fail_msg("%s loses %s: %s\n%s", pairs[i][1], pairs[i][0], r.verdict.text, r.schedule);
+		assert_true(r.exhaustive);
+	}
+}
+
 static void not_lost_by_itself(void **state)
 {
 	static const char *const pairs[][2] = {{"R18", "shared_atomics"}, {"R26", "drop_before_zap"}};
@@ -153,6 +177,7 @@ int main(void)
 		cmocka_unit_test(losers_lose),
 		cmocka_unit_test(right_mirror_holds),
 		cmocka_unit_test(mended_models_hold),
+		cmocka_unit_test(witness_holds),
 		cmocka_unit_test(not_lost_by_itself),
 	};
 

@@ -163,9 +163,12 @@ bool race_open_library(struct race_cache *c, const struct race_params *p, uint64
 	static const struct uhmm_regcache_ops ops = { .reg = library_reg, .dereg = library_dereg };
 	struct uhmm_mm_options o = { .size = sizeof(o),
 				     .monitors = p->explicit_calls ? UHMM_MONITOR_EXPLICIT : UHMM_MONITOR_HOOKS };
+	uint32_t monitors = p->monitors;
 	int rc;
 
-	if (RACE_TSAN && !p->explicit_calls)
+	if (monitors)
+		o.monitors = monitors;
+	if (RACE_TSAN && (o.monitors & UHMM_MONITOR_HOOKS))
 		return false;
 	*c = (struct race_cache){ .get = library_get, .put = library_put, .change = library_change, .close = library_close,
 				  .reg_turns_max = reg_turns_max, .explicit_calls = p->explicit_calls };

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * main.c: one race as a program.   r32 [TRIES] [--explicit] [--seed N]
+ * main.c: one race as a program.   r32 [TRIES] [--explicit] [--hooks-too] [--seed N]
  *
  * Exit status 0 if the library lost nothing and the control did lose, 1 otherwise, 77 where the race cannot be run. RACE is the
  * race's function, NAME its number; both come from the build.
@@ -37,10 +37,12 @@ int main(int argc, char **argv)
 			p.explicit_calls = true;
 		else if (strcmp(argv[i], "--seed") == 0 && i + 1 < argc)
 			p.seed = number(argv[++i]);
+		else if (strcmp(argv[i], "--hooks-too") == 0)
+			p.monitors = UHMM_MONITOR_HOOKS | UHMM_MONITOR_UFFD;
 		else
 			p.tries = number(argv[i]);
 	}
-	if (RACE_TSAN && strcmp(NAME, "R32") == 0) {
+	if (RACE_TSAN && (strcmp(NAME, "R32") == 0 || strcmp(NAME, "R34") == 0)) {
 		printf("skipped: ThreadSanitizer cannot follow a jump out of a SIGSEGV handler, as here\n");
 		return 77;
 	}

@@ -49,6 +49,7 @@ struct race_params {
 	uint64_t tries;
 	bool explicit_calls; /* bracket raw system calls with uhmm_invalidate_start/end instead of relying on hooks */
 	uint64_t seed;
+	uint32_t monitors; /* UHMM_MONITOR_* to open the library with; 0: what the race is about */
 };
 
 /* It loses early or not at all. */
@@ -69,12 +70,14 @@ struct race_result {
 
 /* Each fills in a result. Something that is wrong beyond the race itself (an unexpected error code) ends the process with 1. */
 void race_r25(const struct race_params *p, struct race_result *r);
+void race_r26(const struct race_params *p, struct race_result *r);
 void race_r27(const struct race_params *p, struct race_result *r);
 void race_r29(const struct race_params *p, struct race_result *r);
 void race_r30(const struct race_params *p, struct race_result *r);
 void race_r31(const struct race_params *p, struct race_result *r);
 void race_r32(const struct race_params *p, struct race_result *r);
 void race_r33(const struct race_params *p, struct race_result *r);
+void race_r34(const struct race_params *p, struct race_result *r);
 
 _Noreturn void race_die(const char *what, ...) __attribute__((format(printf, 1, 2)));
 /* Ends the process with a line if `race_progress` does not move for so long; the only use of time, as a watchdog. */
@@ -155,6 +158,12 @@ enum race_mistake {
 	RACE_OPEN_NO_WAIT           /* begins to watch without waiting for calls that are under way */
 };
 void race_open_model(struct race_cache *c, enum race_mistake mistake, uint64_t reg_turns_max);
+/* uffd_model.c: caches whose only witness is userfaultfd; false: there is none of the kind. */
+enum race_uffd_mistake {
+	RACE_DROP_BEFORE_ZAP,   /* REMOVE is taken for the change */
+	RACE_EVENT_AFTER_REUSE  /* no gate is shut before the event is read */
+};
+bool race_open_uffd_model(struct race_cache *c, enum race_uffd_mistake mistake, uint64_t reg_turns_max);
 void race_model_watch(struct race_cache *c); /* RACE_OPEN_NO_WAIT: from now on, and with an empty cache */
 void race_model_unwatch(struct race_cache *c);
 /* R30: plain reference counts, dead flag and count looked at separately. Returns deregistrations done twice or under a user. */

@@ -24,9 +24,11 @@ cat >"$tree/program.c" <<'EOF'
 
 int main(void)
 {
-	struct uhmm_mm_options options = { sizeof(options), UHMM_MONITOR_EXPLICIT, 0 };
+	static struct uhmm_mm_options options;
 	struct uhmm_mm *mm;
 
+	options.size = sizeof(options);
+	options.monitors = UHMM_MONITOR_EXPLICIT;
 	if (uhmm_mm_open(&mm, &options))
 		return 1;
 	if (uhmm_mm_monitors(mm) != UHMM_MONITOR_EXPLICIT)

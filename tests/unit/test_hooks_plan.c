@@ -151,13 +151,142 @@ static void test_rip_relative(void **state)
 	assert_int_equal(p.rip_disp, 3);
 }
 
-static void test_one_byte_instruction(void **state)
+/* What comes before the covered instruction is taken back by the trampoline, in reverse. */
+static void test_prefix(void **state)
+{
+	/* push %rbp; mov %esi,%r10d; mov %rdi,%rbp; push %rbx; mov %esi,%ebx; sub $104,%rsp; mov %rdx,64(%rsp) */
+	static const uint8_t at[] = {0x55, 0x41, 0x89, 0xf2, 0x48, 0x89, 0xfd, 0x53, 0x89, 0xf3,
+				     0x48, 0x83, 0xec, 0x68, 0x48, 0x89, 0x54, 0x24, 0x40, RET};
+	static const uint8_t undo[] = {0x48, 0x83, 0xc4, 0x68, 0x5b, 0x5d}; /* add; pop %rbx; pop %rbp */
+	struct plan p;
+
+	(void)state;
+	assert_int_equal(PLAN(nothing, at, &p), 0);
+	assert_int_equal(p.jump_at, 14);
+	assert_int_equal(p.prefix, 14);
+	assert_int_equal(p.jump_len, PLAN_JUMP);
+	assert_int_equal(p.moved, 5);
+	assert_int_equal(p.undo_len, sizeof(undo));
+	assert_memory_equal(p.undo, undo, sizeof(undo));
+}
+
+/* A landing place behind a prefix stays: who is about to execute it has done the prefix. */
+static void test_prefix_and_landing(void **state)
 {
 	static const uint8_t at[] = {0x55, 0x48, 0x89, 0xe5, SYSCALL, RET};
 	struct plan p;
 
 	(void)state;
-	assert_int_equal(PLAN(padding, at, &p), -EOPNOTSUPP);
+	assert_int_equal(PLAN(padding, at, &p), 0);
+	assert_int_equal(p.prefix, 1);
+	assert_int_equal(p.jump_at, 1);
+	assert_int_equal(p.jump_len, 2);
+	assert_true(p.keep_landing);
+}
+
+/* An argument is overwritten, memory is, or there is more than the trampoline has room for. */
+static void test_not_a_prefix(void **state)
+{
+	static const uint8_t argument[] = {0x55, 0x89, 0xfe, RET};
+	static const uint8_t store[] = {0x55, 0xc6, 0x07, 0x01, 0x48, 0x83, 0xec, 0x68, MOV_11_EAX, RET};
+	static const uint8_t branch[] = {0x55, 0x74, 0x10, MOV_11_EAX, RET};
+	static const uint8_t many[] = {0x41, 0x57, 0x41, 0x56, 0x41, 0x55, 0x41, 0x54, 0x55, 0x53, 0x50,
+				       0x48, 0x81, 0xec, 0x68, 0x01, 0x00, 0x00, MOV_11_EAX, RET};
+	struct plan p;
+
+	(void)state;
+	assert_int_equal(PLAN(nothing, argument, &p), -EOPNOTSUPP);
+	assert_int_equal(PLAN(nothing, store, &p), -EOPNOTSUPP);
+	assert_int_equal(PLAN(nothing, branch, &p), -EOPNOTSUPP);
+	assert_int_equal(PLAN(nothing, many, &p), -EOPNOTSUPP);
+}
+
+/* Where somebody else's jump leads, and where ours goes: over its first instruction. */
+static void test_chained(void **state)
+{
+	static const struct {
+		uint8_t bytes[16];
+		uintptr_t leads_to; /* 0: not to be chained */
+		int err;
+	} known[] = {
+		{{0x48, 0xb8, 1, 2, 3, 4, 5, 6, 7, 0, 0xff, 0xe0}, 0x0007060504030201u, 0},
+		{{0x49, 0xbb, 1, 2, 3, 4, 5, 6, 7, 0, 0x41, 0xff, 0xe3}, 0x0007060504030201u, 0},
+		{{0x48, 0xb8, 1, 2, 3, 4, 5, 6, 7, 0, 0x50, RET}, 0x0007060504030201u, 0},
+		{{0x68, 1, 2, 3, 4, 0xc7, 0x44, 0x24, 4, 5, 6, 7, 0, RET}, 0x0007060504030201u, 0},
+		{{0x68, 1, 2, 3, 4, RET}, 0x04030201u, 0},
+		{{0x48, 0xb8, 1, 2, 3, 4, 5, 6, 7, 0, 0xff, 0xe1}, 0, -EBUSY}, /* another register */
+		{{0x68, 1, 2, 3, 4, 0x90}, 0, -EBUSY},
+		{{0xcc}, 0, -EBUSY},
+		{{0xeb, 0xfe}, 0, -EBUSY},
+		{{MOV_11_EAX, SYSCALL}, 0, -ENOENT},
+	};
+	static const uint8_t near[] = {0xe9, 0x00, 0x01, 0, 0}, marked[] = {ENDBR64, 0xe9, 0xfb, 0x00, 0, 0};
+	struct bytes b;
+	const uint8_t *at;
+	struct plan p;
+	uintptr_t to;
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(known) / sizeof(known[0]); i++) {
+		at = entry(&b, nothing, sizeof(nothing), known[i].bytes, sizeof(known[i].bytes));
+		assert_int_equal(plan_foreign(at, &p, &to), known[i].err);
+		assert_int_equal(to, known[i].leads_to);
+		if (!known[i].err)
+			assert_true(p.jump_at == 0 && p.jump_len == PLAN_JUMP && !p.landing);
+	}
+	at = entry(&b, nothing, sizeof(nothing), near, sizeof(near));
+	assert_int_equal(plan_foreign(at, &p, &to), 0);
+	assert_int_equal(to, (uintptr_t)at + 0x105);
+	at = entry(&b, nothing, sizeof(nothing), marked, sizeof(marked));
+	assert_int_equal(plan_foreign(at, &p, &to), 0);
+	assert_int_equal(to, (uintptr_t)at + 4 + 5 + 0xfb);
+	assert_int_equal(p.jump_at, 4);
+}
+
+/* Behind our hook such a jump would lead to our hook, for ever. */
+static void test_chained_to_itself(void **state)
+{
+	static const uint8_t itself[] = {0xe9, 0xfb, 0xff, 0xff, 0xff}, marked[] = {ENDBR64, 0xe9, 0xfb, 0xff, 0xff, 0xff};
+	static const uint8_t entry_again[] = {ENDBR64, 0xe9, 0xf7, 0xff, 0xff, 0xff}, before[] = {0xe9, 0xf4, 0xff, 0xff, 0xff};
+	static const uint8_t behind[] = {0xe9, 0x00, 0x00, 0x00, 0x00, MOV_11_EAX, SYSCALL, RET};
+	static const uint8_t by_landing[] = {0xeb, 0xf9}, landing[] = {0xe9, 0x00, 0x00, 0x00, 0x00};
+	static const struct {
+		const uint8_t *at;
+		size_t len;
+	} bad[] = {{itself, sizeof(itself)},
+		   {marked, sizeof(marked)},
+		   {entry_again, sizeof(entry_again)},
+		   {before, sizeof(before)},
+		   {by_landing, sizeof(by_landing)}};
+	struct bytes b;
+	const uint8_t *at;
+	struct plan p;
+	uintptr_t to;
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
+		at = entry(&b, landing, sizeof(landing), bad[i].at, bad[i].len);
+		assert_int_equal(plan_foreign(at, &p, &to), -EBUSY);
+		assert_int_equal(to, 0);
+	}
+	at = entry(&b, nothing, sizeof(nothing), behind, sizeof(behind)); /* over the jump itself is elsewhere */
+	assert_int_equal(plan_foreign(at, &p, &to), 0);
+	assert_int_equal(to, (uintptr_t)at + 5);
+}
+
+/* A loop that begins behind the prefix: its second round has nothing to take back. */
+static void test_prefix_and_loop(void **state)
+{
+	static const uint8_t straight[] = {0x55, MOV_11_EAX, SYSCALL, 0x74, 0x00, 0x5d, RET};
+	static const uint8_t loop[] = {0x55, MOV_11_EAX, SYSCALL, 0x74, 0xf7, 0x5d, RET};
+	static const uint8_t far_loop[] = {0x55, MOV_11_EAX, SYSCALL, 0x0f, 0x84, 0xf3, 0xff, 0xff, 0xff, 0x5d, RET};
+	struct plan p;
+
+	(void)state;
+	assert_int_equal(PLAN(nothing, straight, &p), 0);
+	assert_int_equal(p.jump_at, 1);
+	assert_int_equal(PLAN(nothing, loop, &p), -EOPNOTSUPP);
+	assert_int_equal(PLAN(nothing, far_loop, &p), -EOPNOTSUPP);
 }
 
 static void test_branches_stay(void **state)
@@ -237,7 +366,12 @@ int main(void)
 		cmocka_unit_test(test_landing_behind_the_end),
 		cmocka_unit_test(test_nop_that_is_executed),
 		cmocka_unit_test(test_rip_relative),
-		cmocka_unit_test(test_one_byte_instruction),
+		cmocka_unit_test(test_prefix),
+		cmocka_unit_test(test_prefix_and_landing),
+		cmocka_unit_test(test_not_a_prefix),
+		cmocka_unit_test(test_chained),
+		cmocka_unit_test(test_chained_to_itself),
+		cmocka_unit_test(test_prefix_and_loop),
 		cmocka_unit_test(test_branches_stay),
 		cmocka_unit_test(test_foreign),
 		cmocka_unit_test(test_lengths),

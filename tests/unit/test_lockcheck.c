@@ -262,7 +262,7 @@ static void test_signal_handler_is_excused(void **state)
 	struct sigaction sa = {.sa_handler = handler_invalidates}, old;
 
 	(void)state;
-#ifndef __x86_64__
+#if !defined(__x86_64__) && !defined(__aarch64__)
 	skip();
 #endif
 	sigaction(SIGUSR1, &sa, &old);

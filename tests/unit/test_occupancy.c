@@ -22,7 +22,7 @@
 #define KB ((uintptr_t)1 << 10)
 #define MB ((uintptr_t)1 << 20)
 #define GB ((uintptr_t)1 << 30)
-#define LIMIT ((uintptr_t)1 << 47)
+#define LIMIT ((uintptr_t)1 << OCCUPANCY_BITS)
 
 struct world {
 	struct occupancy o;
@@ -108,7 +108,7 @@ static bool naive_any(uintptr_t start, uintptr_t end)
 	for (uint32_t i = 0; i < NOTIFIERS; i++)
 		if (w.in[i] && w.n[i].private_start < to && w.n[i].private_end > from)
 			return true;
-	/* Beyond 2^47 everything is one page. */
+	/* Beyond LIMIT everything is one page. */
 	if (end > LIMIT)
 		for (uint32_t i = 0; i < NOTIFIERS; i++)
 			if (w.in[i] && w.n[i].private_end > LIMIT)

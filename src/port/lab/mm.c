@@ -60,6 +60,11 @@ int mm_map_huge(void **out)
 	return map(MM_HUGE_SIZE, MM_HUGE_SIZE, out);
 }
 
+bool mm_page_size_fits(void)
+{
+	return true;
+}
+
 /* Nothing is given out again: what still looks at it reads old memory, and is found by what it does with that. */
 void mm_unmap(void *addr, size_t len)
 {

@@ -45,6 +45,7 @@
 extern bool port_no_membarrier;
 
 #define fence_full() lab_mem_fence(LAB_SITE("fence_full()"))
+#define fence_after_call() ((void)0) /* system calls are steps of their own here, and full barriers */
 #define fence_light() port_fence_light(LAB_SITE("fence_light()"))
 #define sync_heavy_barrier() port_heavy_barrier(LAB_SITE("sync_heavy_barrier()"))
 #define sync_relax() lab_mem_relax(LAB_SITE("sync_relax()"))

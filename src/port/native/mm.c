@@ -7,29 +7,15 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include <port_call.h>
+
 #include "port/inject.h"
 #include "port/linux_new.h"
 #include "port/sync.h"
 
 long port_syscall(long number, long a, long b, long c, long d, long e, long f)
 {
-#if defined(__x86_64__)
-	long result;
-	register long r10 __asm__("r10") = d;
-	register long r8 __asm__("r8") = e;
-	register long r9 __asm__("r9") = f;
-
-	__asm__ volatile("syscall"
-			 : "=a"(result)
-			 : "a"(number), "D"(a), "S"(b), "d"(c), "r"(r10), "r"(r8), "r"(r9)
-			 : "rcx", "r11", "memory");
-	return result;
-#else
-	/* Nothing is patched on these machines, so libc's own stub will do. */
-	long result = syscall(number, a, b, c, d, e, f);
-
-	return result == -1 ? -errno : result;
-#endif
+	return port_call_6(number, a, b, c, d, e, f);
 }
 
 static bool failed(long result)
@@ -47,6 +33,16 @@ static int map(size_t len, int extra_flags, void **out)
 			  MAP_PRIVATE | MAP_ANONYMOUS | extra_flags, -1, 0);
 	if (failed(at))
 		return (int)at;
+	/*
+	 * Set apart: mappings with different advice are not joined, whatever the program maps beside ours. A witness that
+	 * watches its mapping, always as a whole, would watch ours, and giving that back would wait for a reader that may have
+	 * ended. This holds for all that comes from here: stacks, reservations, and pools, which join each other and keep the
+	 * advice when their ends are cut off. Pages of code come from files of their own, which join nothing of the program's.
+	 * A new mapping never joins one that is watched already; what remains is a watch between these two calls, see stop()
+	 * in monitors/uffd.c. The price is paid where there is swap: nothing is read ahead from it, and use does not keep a
+	 * page in memory longer.
+	 */
+	port_syscall(SYS_madvise, at, (long)len, MADV_RANDOM, 0, 0, 0);
 	*out = (void *)(uintptr_t)at;
 	return 0;
 }
@@ -78,6 +74,11 @@ int mm_map_huge(void **out)
 	port_syscall(SYS_madvise, (long)aligned, (long)MM_HUGE_SIZE, MADV_HUGEPAGE, 0, 0, 0);
 	*out = (void *)aligned;
 	return 0;
+}
+
+bool mm_page_size_fits(void)
+{
+	return sysconf(_SC_PAGESIZE) == (long)MM_PAGE_SIZE;
 }
 
 void mm_unmap(void *addr, size_t len)

@@ -31,11 +31,15 @@
 	}                                                                                                                   \
 	static inline bool name##_cas_full(struct word *a, type expected, type desired)                                     \
 	{                                                                                                                   \
-		bool done = __atomic_compare_exchange_n(&a->private_value, &expected, desired, false, __ATOMIC_SEQ_CST,     \
-							__ATOMIC_SEQ_CST);                                                  \
+		for (;;) {                                                                                                  \
+			type seen = expected;                                                                               \
+			bool done = __atomic_compare_exchange_n(&a->private_value, &seen, desired, false, __ATOMIC_SEQ_CST, \
+								__ATOMIC_SEQ_CST);                                          \
                                                                                                                             \
-		fence_after_rmw();                                                                                          \
-		return done;                                                                                                \
+			fence_after_rmw();                                                                                  \
+			if (done || FAILED_CAS_IS_FULL || __atomic_load_n(&a->private_value, ORDER_RELAXED) != expected)    \
+				return done;                                                                                \
+		}                                                                                                           \
 	}
 
 #define PORT_ATOMIC_ARITHMETIC(name, type, word)                                                                            \
@@ -97,6 +101,8 @@ static inline void sync_relax(void)
 {
 #if defined(__x86_64__)
 	__builtin_ia32_pause();
+#elif defined(__aarch64__)
+	__asm__ volatile("yield" ::: "memory");
 #else
 	fence_signal();
 #endif

@@ -13,14 +13,24 @@
 #include "port/mm.h"
 #include "port/sync.h"
 
-/* A jump reaches 2 GiB either way; less, for the length of the instruction and of what is reserved. */
-#define REACH ((uintptr_t)0x7ff00000)
+/* How far a jump reaches either way; less, for the length of the instruction and of what is reserved. */
+#if defined(__aarch64__)
+#define REACH ((uintptr_t)0x07f00000) /* 128 MiB */
+#else
+#define REACH ((uintptr_t)0x7ff00000) /* 2 GiB */
+#endif
 #define STEP ((uintptr_t)1 << 20)
 
 static bool failed(long result)
 {
 	return result < 0 && result > -4096;
 }
+
+/*
+ * What instruction caches hold of the new page is the kernel's business: where they do not follow the data caches (aarch64), it
+ * cleans and invalidates a page's lines before it first enters the page as executable into any page table, because
+ * writing to the file marked the page as not clean. What a core has fetched already is text_sync_core()'s.
+ */
 
 /* Sealed at birth against execve(), which some systems insist on and which takes nothing from mapping it executable. */
 static long create(void)

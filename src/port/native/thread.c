@@ -132,13 +132,22 @@ void thread_cancel_restore(int state)
 	pthread_setcancelstate(state, &ignored);
 }
 
+void thread_cancel_point(void)
+{
+	pthread_testcancel();
+}
+
 int thread_atfork(void (*prepare)(void), void (*parent)(void), void (*child)(void))
 {
 	return -pthread_atfork(prepare, parent, child);
 }
 
-#ifdef __x86_64__
-/* What the kernel keeps for a signal. A handler returns to `restorer`, so that address on the stack marks a signal frame. */
+/*
+ * A handler returns to code that makes the system call which ends it, so that code's address on the stack marks a signal frame.
+ * There is one such piece of code in the process.
+ */
+#if defined(__x86_64__)
+/* What the kernel keeps for a signal. libc installs every handler with the one restorer it has. */
 struct kernel_sigaction {
 	void *handler;
 	unsigned long flags;
@@ -146,7 +155,7 @@ struct kernel_sigaction {
 	uint64_t mask;
 };
 
-/* libc installs every handler with the one restorer it has. 0: this process has no handler at all. */
+/* 0: this process has no handler at all. */
 static uintptr_t find_restorer(void)
 {
 	for (long sig = 1; sig <= 64; sig++) {
@@ -159,25 +168,56 @@ static uintptr_t find_restorer(void)
 }
 
 __attribute__((no_sanitize("address", "thread")))
-static bool stack_has(uintptr_t word, const uintptr_t *from, const uintptr_t *to)
+static bool stack_has_restorer(const uintptr_t *from, const uintptr_t *to)
 {
-	while (from < to)
-		if (*from++ == word)
+	uintptr_t restorer = find_restorer();
+
+	while (restorer && from < to)
+		if (*from++ == restorer)
 			return true;
 	return false;
 }
+#elif defined(__aarch64__)
+/* The kernel's own code, or an emulator's, which libc knows nothing of. Unwinders know it by these instructions, too. */
+static const uint32_t restorer_code[] = {0xd2801168u /* mov x8, #139 */, 0xd4000001u /* svc #0 */};
+
+/* rt_sigprocmask() reads the mask before it refuses what to do with it. */
+static bool is_readable(uintptr_t addr)
+{
+	return port_syscall(SYS_rt_sigprocmask, 99, (long)addr, 0, sizeof(uint64_t), 0, 0) == -EINVAL;
+}
+
+/* Not what an earlier handler left: that is below the frames that are in use. */
+__attribute__((no_sanitize("address", "thread")))
+static bool stack_has_restorer(const uintptr_t *from, const uintptr_t *to)
+{
+	static struct uhmm_a64 known;
+
+	for (; from < to; from++) {
+		uintptr_t word = *from;
+
+		if (word == a64_load_relaxed(&known) && word)
+			return true;
+		if (word < 4096 || word % 4 || word >= (uintptr_t)1 << 52 || !is_readable(word) ||
+		    ((const uint32_t *)word)[0] != restorer_code[0] || ((const uint32_t *)word)[1] != restorer_code[1])
+			continue;
+		a64_store_relaxed(&known, word);
+		return true;
+	}
+	return false;
+}
+#else
+static bool stack_has_restorer(const uintptr_t *from, const uintptr_t *to)
+{
+	(void)from;
+	(void)to;
+	return false;
+}
+#endif
 
 bool thread_in_signal_handler_since(const void *since)
 {
 	const uintptr_t *here = __builtin_frame_address(0), *there = since;
-	uintptr_t restorer = find_restorer();
 
-	return restorer && here < there && (uintptr_t)there - (uintptr_t)here < (8u << 20) && stack_has(restorer, here, there);
+	return here < there && (uintptr_t)there - (uintptr_t)here < (8u << 20) && stack_has_restorer(here, there);
 }
-#else
-bool thread_in_signal_handler_since(const void *since)
-{
-	(void)since;
-	return false;
-}
-#endif

@@ -17,7 +17,14 @@ static inline void fence_full(void)
 	__atomic_fetch_add(&port_fence_word, 0, __ATOMIC_SEQ_CST);
 }
 
+#define FAILED_CAS_IS_FULL true
+
 static inline void fence_after_rmw(void) { }
+
+static inline void fence_after_call(void)
+{
+	fence_full();
+}
 
 /*
  * ThreadSanitizer takes notice of the program's mmap() and not of ours. An address that the program had before would come with
