@@ -64,9 +64,10 @@ bool first_line(const char *path, char *out, size_t size)
 
 static int help(void)
 {
-	printf("Usage: uhmm doctor [--json]\n"
+	printf("Usage: uhmm doctor [--table] [--json]\n"
 	       "Says for each feature that the library can use whether this machine has it, and what\n"
 	       "follows. Nothing is changed.\n\n"
+	       "  --table   which changes of the address space each monitor sees (uhmm-guarantees(7))\n"
 	       "  --json    one JSON object on the last line instead of text\n"
 	       "  --help    print this\n\n"
 	       "Exit status: 0, whatever was found; 2 the call was wrong.\n");
@@ -116,16 +117,19 @@ static int examine(bool as_json)
 
 int cmd_doctor(int argc, char **argv)
 {
-	bool as_json = false;
+	bool as_json = false, table = false;
 
 	for (int i = 1; i < argc; i++) {
 		if (strcmp(argv[i], "--help") == 0)
 			return help();
-		if (strcmp(argv[i], "--json") != 0) {
+		if (strcmp(argv[i], "--json") == 0) {
+			as_json = true;
+		} else if (strcmp(argv[i], "--table") == 0) {
+			table = true;
+		} else {
 			complain(verb, "unknown argument '%s'; try 'uhmm doctor --help'", argv[i]);
 			return STATUS_USAGE;
 		}
-		as_json = true;
 	}
-	return examine(as_json);
+	return table ? doctor_table(as_json) : examine(as_json);
 }

@@ -26,4 +26,7 @@ probe probe_kernel, probe_cpus, probe_hooks, probe_membarrier, probe_uring, prob
 /* doctor_memory.c: memory */
 probe probe_memlock, probe_uffd, probe_uffd_features, probe_populate, probe_max_maps, probe_thp, probe_five_levels;
 
+/* doctor_table.c: which changes each monitor sees. Returns a STATUS_*. */
+int doctor_table(bool as_json);
+
 #endif
