@@ -10,5 +10,6 @@ int cmd_exec(int argc, char **argv);
 int cmd_doctor(int argc, char **argv);
 int cmd_bench(int argc, char **argv);
 int cmd_races(int argc, char **argv);
+int cmd_watch(int argc, char **argv); /* or the exit status of what it ran */
 
 #endif

@@ -19,6 +19,7 @@ static const struct verb {
 	{"doctor", "what this machine offers, and what follows from it", cmd_doctor},
 	{"bench", "measure the library", cmd_bench},
 	{"races", "who loses which race, under every schedule up to a bound", cmd_races},
+	{"watch", "how a program changes its address space, and what would go stale", cmd_watch},
 };
 
 #define VERBS (sizeof(verbs) / sizeof(verbs[0]))
